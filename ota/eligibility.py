@@ -158,12 +158,12 @@ def of_part(part: str, why: Reason) -> Reason:
 
 def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
     """Return why a bundle is incompatible with a hardware model as one reason, or None if it is compatible."""
-    found = list(why)
-    if not found:
+    reasons = list(why)
+    if not reasons:
         return None
-    told = make_reason(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(reason.sentence for reason in found))
+    told = make_reason(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(reason.sentence for reason in reasons))
     return Reason(
-        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [reason.to_dict() for reason in found]}
+        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [reason.to_dict() for reason in reasons]}
     )
 
 

@@ -111,23 +111,23 @@ def _check_spelling(csr: x509.CertificateSigningRequest, key: object) -> None:
 
 def _attributes(csr: x509.CertificateSigningRequest) -> dict[bytes, list[bytes]]:
     """Return the attributes of a request, OID to values, both in DER (RFC 2986, 4.1); the library takes one each."""
-    found: dict[bytes, list[bytes]] = {}
+    attributes: dict[bytes, list[bytes]] = {}
     try:
         for field in der.sequence_parts(csr.tbs_certrequest_bytes)[3:]:
             for element in der.inner_elements(field, _ATTRIBUTES):
                 name, values = der.sequence_parts(element)
-                if name in found:
+                if name in attributes:
                     raise CsrError(_TWICE)
-                found[name] = der.inner_elements(values, _SET)
+                attributes[name] = der.inner_elements(values, _SET)
     except (InvalidError, ValueError, IndexError) as error:
         if isinstance(error, CsrError):
             raise
         msg = "The request's attributes are malformed: each is an OID and a SET of values in DER."
         raise CsrError(msg) from error
-    if any(len(values) != 1 if name in _SINGLE else not values for name, values in found.items()):
+    if any(len(values) != 1 if name in _SINGLE else not values for name, values in attributes.items()):
         msg = "An attribute of the request has no value, or several where PKCS#9 allows one."
         raise CsrError(msg)
-    return found
+    return attributes
 
 
 def check_key_type(key: object, key_types: frozenset[str]) -> None:

@@ -59,15 +59,15 @@ def inner_elements(data: bytes, wanted: int) -> list[bytes]:
     if tag != wanted or end != len(data):
         msg = f"This is not one DER element with the tag {wanted:#04x}."
         raise InvalidError(msg)
-    found = []
+    elements = []
     while offset < end:
         _, _, after = read_element(data, offset)
         if after > end:
             msg = "The DER is malformed."
             raise InvalidError(msg)
-        found.append(data[offset:after])
+        elements.append(data[offset:after])
         offset = after
-    return found
+    return elements
 
 
 def signed_der(tbs: bytes, algorithm: bytes, signature: bytes) -> bytes:

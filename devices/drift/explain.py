@@ -61,12 +61,12 @@ def explain_step(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str
 def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidence]:
     excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
     whole = float(excess.sum()) or 1.0
-    found: list[MetricEvidence] = []
+    metrics: list[MetricEvidence] = []
     for column in np.argsort(-excess)[:MOST_METRICS]:
         metric = METRICS[column]
         if excess[column] <= 0:
             break
-        found.append(
+        metrics.append(
             {
                 "name": metric.name,
                 "unit": metric.unit,
@@ -80,7 +80,7 @@ def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidenc
                 "share": round(float(excess[column]) / whole, 3),
             }
         )
-    return found
+    return metrics
 
 
 def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[PeerScore]:

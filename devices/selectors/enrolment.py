@@ -59,13 +59,13 @@ def vendor_anchors(*, actor: Actor) -> list[bytes]:
 
 def vendor_identities() -> set[str]:
     """Return the identities (SHA-256 of the SubjectPublicKeyInfo) of the keys of all vendors' CAs, of every domain."""
-    found = set()
+    identities = set()
     for der in VendorAnchor.objects.values_list("der", flat=True):
         try:
-            found.add(key_identity(accept_key(x509.load_der_x509_certificate(bytes(der)).public_key())))
+            identities.add(key_identity(accept_key(x509.load_der_x509_certificate(bytes(der)).public_key())))
         except (ValueError, TypeError, UnsupportedAlgorithm, InvalidError):
             continue  # a key that is not accepted here cannot be one that is
-    return found
+    return identities
 
 
 def list_preregistered(*, actor: Actor) -> QuerySet[PreRegistration]:

@@ -49,11 +49,11 @@ def score_ticks(*, domain: TrustDomain) -> list[Incident]:
         return []
     state, shard, novelty = _load(domain)
     members = _members(domain)
-    found: list[Incident] = []
+    opened: list[Incident] = []
     for number in range(first, newest + 1):
-        found += _one(domain, number, members, shard, novelty)
+        opened += _one(domain, number, members, shard, novelty)
     _save(state, newest, shard, novelty)
-    return found
+    return opened
 
 
 def unscored_ticks(*, domain: TrustDomain) -> tuple[int, int]:

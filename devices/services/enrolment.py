@@ -162,11 +162,11 @@ def _profile(domain: str, claim: Claim, asked: str) -> CertificateRules:
     if asked and asked != claim.profile:
         msg = f"The proof permits the profile {claim.profile}, not {asked[:40]}."
         raise DeniedError(msg)
-    found = profiles.profile_of(domain, claim.profile)
-    if found.proofs and claim.kind not in found.proofs:
-        msg = f"The profile {found.name} requires one of these proofs: {', '.join(sorted(found.proofs))}."
+    rules = profiles.profile_of(domain, claim.profile)
+    if rules.proofs and claim.kind not in rules.proofs:
+        msg = f"The profile {rules.name} requires one of these proofs: {', '.join(sorted(rules.proofs))}."
         raise DeniedError(msg)
-    return found
+    return rules
 
 
 def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: CertificateRules, anybody: Actor) -> Enrolled:

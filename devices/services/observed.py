@@ -58,15 +58,15 @@ def write_contacts(seen: Contacts) -> list[Row]:
     Args:
         seen: internal id -> moment and address.
     """
-    found = _compared(seen)
+    contacts = _compared(seen)
     Presence.objects.bulk_create(
         [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in sorted(seen.items())],
         update_conflicts=True,
         unique_fields=["device_id"],
         update_fields=["last_seen", "address"],
     )
-    gaps = [(contact.device, contact.tick, metrics.GAP, contact.gap) for contact in found if contact.gap is not None]
-    return gaps + _of_networks([contact for contact in found if contact.is_fresh and contact.network])
+    gaps = [(contact.device, contact.tick, metrics.GAP, contact.gap) for contact in contacts if contact.gap is not None]
+    return gaps + _of_networks([contact for contact in contacts if contact.is_fresh and contact.network])
 
 
 def _compared(seen: Contacts) -> list[_Contact]:

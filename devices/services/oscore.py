@@ -80,14 +80,14 @@ def context_material(kid: bytes) -> Material:
         NotFoundError: there is none, or none any more.
         SignerError: the signer does not answer.
     """
-    found = None
+    context = None
     if len(kid) == KID_BYTES:
         rows = OscoreContext.objects.select_related("certificate__domain")
-        found = rows.filter(kid=int.from_bytes(kid, "big")).first()
-    if found is None:
+        context = rows.filter(kid=int.from_bytes(kid, "big")).first()
+    if context is None:
         msg = "There is no such context. Request a new one at /v1/oscore with the device's certificate."
         raise NotFoundError(msg)
-    return _material(found, _derived(found.kid, found.certificate))
+    return _material(context, _derived(context.kid, context.certificate))
 
 
 def is_context_valid(kid: bytes) -> bool:
@@ -138,11 +138,11 @@ def distrust_numbers() -> None:
 
 
 def _locked(kid: bytes) -> OscoreContext:
-    found = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
-    if found is None:
+    context = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
+    if context is None:
         msg = "The context is no longer valid. Request a new one."
         raise NotFoundError(msg)
-    return found
+    return context
 
 
 def _fresh_kid() -> int:

@@ -72,5 +72,5 @@ def _hardware(domain: TrustDomain, fact: Mapping[str, object]) -> HardwareModel:
     facts = fact.get("model")
     if not isinstance(facts, dict):
         return HardwareModel.objects.get(domain=domain, class_id=str(fact["hardware"]))
-    found, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=str(fact["hardware"]), defaults=facts)
-    return found
+    model, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=str(fact["hardware"]), defaults=facts)
+    return model

@@ -64,17 +64,17 @@ def switch_issuing_ca(*, actor: Actor, key_id: str, override: bool = False) -> A
         ConflictError: some are behind; or a second person has to ask for the override as well.
     """
     require_action(actor, Action.SWITCH_AUTHORITY)
-    found = switch_readiness(actor=actor, key_id=key_id)
-    detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
-    if found.behind and not override:
+    readiness = switch_readiness(actor=actor, key_id=key_id)
+    detail: dict[str, object] = {"ready": readiness.ready, "behind": readiness.behind}
+    if readiness.behind and not override:
         late = devices_without_root(actor.domain, _root(actor.domain, key_id).fingerprint)
         names = list(late.values_list("name", flat=True)[:SHOWN])
         msg = (
-            f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
+            f"{readiness.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
             " roll out the anchor first, or have two security officers override this check."
         )
         raise ConflictError(msg)
-    if found.behind:
+    if readiness.behind:
         detail |= {"override": _two_people(actor, key_id)}
     return authorities.use_issuer(actor=actor, key_id=key_id, detail=detail)
 

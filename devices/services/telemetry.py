@@ -57,11 +57,11 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
     if not isinstance(metrics, dict) or len(metrics) > allowed.MOST or not all(map(allowed.is_name, metrics)):
         msg = f"`metrics` must map at most {allowed.MOST} names (lower-case letters, digits, _) to numbers."
         raise InvalidError(msg)
-    found = series.parse_series(body.get("series", {}), int(clock.now().timestamp() * 1000))
-    if len(found) > allowed.MOST or not all(map(allowed.is_name, found)):
+    sent = series.parse_series(body.get("series", {}), int(clock.now().timestamp() * 1000))
+    if len(sent) > allowed.MOST or not all(map(allowed.is_name, sent)):
         msg = f"`series` may have at most {allowed.MOST} names (lower-case letters, digits, _)."
         raise InvalidError(msg)
-    return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), found)
+    return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), sent)
 
 
 def ingest_batch(*, actor: Actor, device: Device, batch: Batch) -> None:

@@ -98,8 +98,8 @@ class Agent:
 
     def components(self) -> dict[str, dict[str, object]]:
         """Return the installed components in the form of a report."""
-        found = self._installer.running()
-        return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in found.items()}
+        images = self._installer.running()
+        return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in images.items()}
 
     def anchors(self) -> list[str]:
         """Return the SHA-256 of each root certificate that this device trusts, in hex."""

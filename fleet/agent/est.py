@@ -160,10 +160,10 @@ def certificate_uris(chain: Path) -> list[str]:
 
 def _names(leaf: x509.Certificate) -> list[str]:
     try:
-        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternative_name = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return []
-    return found.get_values_for_type(x509.UniformResourceIdentifier)
+    return alternative_name.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _leads_to(roots: list[x509.Certificate], one: x509.Certificate, above: list[x509.Certificate], deep: int) -> bool:

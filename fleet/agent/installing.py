@@ -49,8 +49,8 @@ class Installer:
 
     def running(self) -> dict[str, SlotImage]:
         """Return the current image of each component."""
-        found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
-        return {name: image for name, image in found.items() if image is not None}
+        images = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
+        return {name: image for name, image in images.items() if image is not None}
 
     def measured(self) -> dict[str, str]:
         """Return the SHA-256 of each current image, computed from the disk.
@@ -122,15 +122,15 @@ class Installer:
     def recover(self) -> bool:
         """Roll back images on probation, or finish a confirmed composite. Return whether anything changed."""
         kept = self._following()
-        found = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
-        for name, pair in found.items():
+        slots = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
+        for name, pair in slots.items():
             if pair.running is not None and kept.get(name) == pair.running.sha256 and pair.matches():
                 pair.confirm()
             else:
                 pair.roll_back()
         if kept:
             self.slots(composite.COMPONENT).complete()
-        return bool(found)
+        return bool(slots)
 
     def _following(self) -> Mapping[str, str]:
         """Return the parts of a confirmed composite: component to SHA-256."""

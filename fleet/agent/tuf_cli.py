@@ -86,12 +86,12 @@ def download_targets(updater: Updater, names: list[str]) -> None:
         DownloadError: one cannot be fetched.
     """
     for name in names:
-        found = updater.get_targetinfo(name)
-        if found is None:
+        target = updater.get_targetinfo(name)
+        if target is None:
             msg = f"{name} is not listed in the signed targets"
             raise RepositoryError(msg)
-        if updater.find_cached_target(found) is None:
-            updater.download_target(found)
+        if updater.find_cached_target(target) is None:
+            updater.download_target(target)
 
 
 def main(arguments: list[str]) -> int:

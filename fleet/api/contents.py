@@ -68,5 +68,5 @@ class Patches(View):
         who = api_actor(request)
         bundle = bundles.get_bundle(actor=who, public_id=public_id)
         done, wanted = patches.patch_progress(bundle) or (0, 0)
-        found = PatchOut(patches.of_bundle(bundle), many=True).data
-        return Response({"results": found, "done": done, "wanted": wanted})
+        answer = PatchOut(patches.of_bundle(bundle), many=True).data
+        return Response({"results": answer, "done": done, "wanted": wanted})

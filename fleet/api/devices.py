@@ -190,8 +190,8 @@ class DeviceOut(Output):
 
     def _protection(self, device: DeviceRow) -> Protection:
         """Return the grade that was computed once for both fields."""
-        found: Protection = self.context["protection"][device.pk]
-        return found
+        protection: Protection = self.context["protection"][device.pk]
+        return protection
 
     def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
         """Return what the device reports as installed."""
@@ -313,12 +313,12 @@ class DeviceView(View):
     def patch(self, request: Request, public_id: str) -> Response:
         """Change a device's site, owner, tags, gateway or audience. Omitted fields keep their values."""
         who = api_actor(request)
-        found = selectors.get_device(actor=who, public_id=public_id)
+        device = selectors.get_device(actor=who, public_id=public_id)
         given = read_fields(request, DescriptionIn)
         audience = given.pop("audience", "")
-        registry.describe_device(actor=who, device=found, **given)
+        registry.describe_device(actor=who, device=device, **given)
         if audience:
-            registry.use_as(actor=who, device=found, audience=audience)
+            registry.use_as(actor=who, device=device, audience=audience)
         return one_device(selectors.get_device(actor=who, public_id=public_id))
 
 

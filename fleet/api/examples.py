@@ -51,8 +51,8 @@ _ANSWERS = ("200", "201")
 @cache
 def given_examples() -> Json:
     """Return the examples from the file, by type name."""
-    found: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
-    return found
+    examples: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
+    return examples
 
 
 def place_of_example(path: str) -> str:

@@ -146,8 +146,8 @@ class CommandCancel(View):
         """Cancel a command."""
         who = api_actor(request)
         read_fields(request, Nothing)
-        found = command_rows.get_command(actor=who, public_id=public_id)
-        return Response(CommandOut(commands.cancel(actor=who, command=found)).data)
+        command = command_rows.get_command(actor=who, public_id=public_id)
+        return Response(CommandOut(commands.cancel(actor=who, command=command)).data)
 
 
 class TwinView(View):

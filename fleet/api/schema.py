@@ -69,10 +69,10 @@ class Document(AutoSchema):
 
     def _get_response_bodies(self, direction: str = "response") -> dict[str, object]:
         """Return the responses of the operation, error responses included."""
-        found: dict[str, object] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
+        bodies: dict[str, object] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
         reference = self.resolve_serializer(Problem, "response").ref
         statuses = {*ALWAYS, *(OF_A_BODY if self.method != "GET" else ())}
         for status in sorted(statuses):
             body = {"content": {PROBLEM_TYPE: {"schema": reference}}, "description": TITLES[status]}
-            found.setdefault(str(status), body)
-        return found
+            bodies.setdefault(str(status), body)
+        return bodies

@@ -19,8 +19,8 @@ def approval_list(request: HttpRequest) -> HttpResponse:
     """List enrolment requests; by default those that are waiting."""
     who = page_actor(request)
     wanted = asked_filter(request, selectors.EnrolmentRequestFilter, state=EnrolmentRequest.State.WAITING)
-    found = cut_page(request, selectors.enrolment_requests(actor=who, wanted=wanted))
-    context = {**found, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
+    page = cut_page(request, selectors.enrolment_requests(actor=who, wanted=wanted))
+    context = {**page, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
     return render(request, "console/approvals/list.html", context)
 
 

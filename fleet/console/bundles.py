@@ -39,11 +39,11 @@ def bundle_list(request: HttpRequest) -> HttpResponse:
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
     wanted = asked_filter(request, rows.BundleFilter)
-    found = cut_page(request, rows.list_bundles(actor=who, wanted=wanted))
+    page = cut_page(request, rows.list_bundles(actor=who, wanted=wanted))
     known = fitting.released_counters(who.domain)
-    listed = [(row, _listed(row, known)) for row in found["rows"]]
+    listed = [(row, _listed(row, known)) for row in page["rows"]]
     choices = {"kinds": Bundle.Kind.values, "states": Release.State.values}
-    return render(request, "console/bundles/list.html", {**found, "rows": listed, **shown_filter(wanted), **choices})
+    return render(request, "console/bundles/list.html", {**page, "rows": listed, **shown_filter(wanted), **choices})
 
 
 @require_GET
@@ -86,8 +86,8 @@ def bundle_components(request: HttpRequest, public_id: str) -> HttpResponse:
     who = page_actor(request)
     bundle = rows.get_bundle(actor=who, public_id=public_id)
     words, number = request.GET.get("q", ""), request.GET.get("page", "")
-    found = bundle_contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
-    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": found}
+    page = bundle_contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
+    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": page}
     return render(request, "console/bundles/contents.html", context)
 
 

@@ -50,8 +50,8 @@ def incident_list(request: HttpRequest) -> HttpResponse:
     """List incidents."""
     who = page_actor(request)
     wanted = asked_filter(request, selectors.IncidentFilter)
-    found = cut_page(request, selectors.list_incidents(actor=who, wanted=wanted))
-    return render(request, "console/incidents/list.html", {**found, "state": wanted.state})
+    page = cut_page(request, selectors.list_incidents(actor=who, wanted=wanted))
+    return render(request, "console/incidents/list.html", {**page, "state": wanted.state})
 
 
 @require_GET

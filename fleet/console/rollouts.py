@@ -75,8 +75,8 @@ def rollout_members(request: HttpRequest, public_id: str) -> HttpResponse:
     who = page_actor(request)
     rollout = rows.get_rollout(actor=who, public_id=public_id)
     wanted = asked_filter(request, rows.AssignmentFilter)
-    found = rows.list_assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
-    context = {**cut_page(request, found), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
+    assignments = rows.list_assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
+    context = {**cut_page(request, assignments), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
     return render(request, "console/rollouts/members.html", context)
 
 

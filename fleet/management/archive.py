@@ -51,15 +51,15 @@ def unpack_databases(path: Path, folder: Path, names: set[str]) -> dict[str, Pat
             if set(digests) != names or set(tar.getnames()) != {MANIFEST, *names}:
                 msg = f"{path} is not a complete backup: it must contain exactly {', '.join(sorted(names))}."
                 raise InvalidError(msg)
-            found = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
+            paths = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a Muster backup. Use a file that `manage.py backup` wrote."
         raise InvalidError(msg) from error
-    for name, copy in found.items():
+    for name, copy in paths.items():
         if _digest(copy) != digests[name]:
             msg = f"{name} inside {path} is damaged: its digest does not match. Use another backup."
             raise InvalidError(msg)
-    return found
+    return paths
 
 
 def _manifest(tar: tarfile.TarFile) -> dict[str, str]:

@@ -35,24 +35,24 @@ def describe_lines(request: SigningRequest, change: RequestedChange) -> list[str
 
 
 def _lines(request: SigningRequest, change: RequestedChange) -> list[str]:
-    found = []
+    lines = []
     for path in change.added:
-        found += [f"RELEASES {path}", *_bundle(request, path)]
+        lines += [f"RELEASES {path}", *_bundle(request, path)]
     for path, reason in change.marked.items():
-        found += [f"WITHDRAWS {path}: {reason}", "  devices stop installing it; devices that already run it keep it"]
+        lines += [f"WITHDRAWS {path}: {reason}", "  devices stop installing it; devices that already run it keep it"]
     for (component, hardware), (was, now) in change.floors.items():
-        found.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
-        found.append("  these devices permanently refuse any lower security counter")
+        lines.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
+        lines.append("  these devices permanently refuse any lower security counter")
     if request.sequence and change.added:
-        found.append(f"  a P-256 key also signs a SUIT manifest for microcontrollers, sequence {request.sequence}")
+        lines.append(f"  a P-256 key also signs a SUIT manifest for microcontrollers, sequence {request.sequence}")
     if request.kind == "renewal":
-        found.append(f"RENEWS targets and {len(request.documents) - 1} hash bins; the listed bundles do not change")
+        lines.append(f"RENEWS targets and {len(request.documents) - 1} hash bins; the listed bundles do not change")
     for role, document in sorted(request.documents.items())[:_MOST_SHOWN]:
-        found.append(f"  {role} version {document.signed.version}, expires {document.signed.expires:%Y-%m-%d}")
+        lines.append(f"  {role} version {document.signed.version}, expires {document.signed.expires:%Y-%m-%d}")
     if len(request.documents) > _MOST_SHOWN:
         ends = [document.signed.expires for document in request.documents.values()]
-        found.append(f"  all {len(ends)} documents expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
-    return found
+        lines.append(f"  all {len(ends)} documents expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
+    return lines
 
 
 def compare_release(change: RequestedChange, folder: Path) -> None:

@@ -70,16 +70,16 @@ def _named_key(online: Mapping[str, object], name: str) -> object:
 
 def _people(officers: list[Path]) -> dict[str, SSlibKey]:
     """Return the officers' keys by key id. Refuse a key that occurs twice."""
-    found: dict[str, SSlibKey] = {}
+    people: dict[str, SSlibKey] = {}
     for path in officers:
         name, key = keys.load_officer(path)
-        if key.keyid in found:
+        if key.keyid in people:
             msg = (
-                f"{path}: {name} has the same key as {keys.key_owner(found[key.keyid])}. Officers need different keys."
+                f"{path}: {name} has the same key as {keys.key_owner(people[key.keyid])}. Officers need different keys."
             )
             raise InvalidError(msg)
-        found[key.keyid] = key
-    return found
+        people[key.keyid] = key
+    return people
 
 
 def next_root(

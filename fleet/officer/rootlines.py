@@ -82,17 +82,17 @@ def role_holders(root: Root) -> Holders:
     Raises:
         InvalidError: a key is malformed.
     """
-    found: Holders = {}
+    holders: Holders = {}
     for role in (*PEOPLE, *ONLINE_ROLES):
-        found[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
+        holders[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
     for role, place in ONLINE_FIELDS.items():
         field = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
         try:
-            found[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
+            holders[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
         except (KeyError, TypeError) as error:
             msg = f"The field {place} of the root is malformed. Nothing was signed."
             raise InvalidError(msg) from error
-    return found
+    return holders
 
 
 def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, str]:

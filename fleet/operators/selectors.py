@@ -22,11 +22,11 @@ def person_named(*, actor: Actor, username: str) -> Operator:
     Raises:
         NotFoundError: no operator has this name.
     """
-    found = permitted_rows(actor, Action.READ_PEOPLE, Operator.objects.all()).filter(username=username).first()
-    if found is None:
+    operator = permitted_rows(actor, Action.READ_PEOPLE, Operator.objects.all()).filter(username=username).first()
+    if operator is None:
         msg = f"No operator {username} in this trust domain. Check the name under People."
         raise NotFoundError(msg)
-    return found
+    return operator
 
 
 def tokens_of(*, actor: Actor) -> QuerySet[ApiToken]:

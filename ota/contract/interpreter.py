@@ -150,13 +150,13 @@ def _runtime() -> ModuleType:
 
 
 def _ports(machine: Machine, side: str) -> list[Port]:
-    found: list[Port] = []
+    ports: list[Port] = []
     for number in range(_MOST_PORTS):
         try:
-            found.append(getattr(machine, f"get_{side}_details")(number))
+            ports.append(getattr(machine, f"get_{side}_details")(number))
         except (IndexError, RuntimeError, ValueError):
             break
-    return found
+    return ports
 
 
 def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.generic]"]:

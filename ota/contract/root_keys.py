@@ -50,11 +50,11 @@ def check_root_keys(signed: Mapping[str, object], formerly_online: Iterable[str]
     Raises:
         InvalidError: one sentence says which keys collide, or which is malformed.
     """
-    found = read_root_keys(signed)
+    root = read_root_keys(signed)
     for role in PEOPLE:
-        _check_role(signed, role, found)
-    _check_online(found, set(formerly_online))
-    return found
+        _check_role(signed, role, root)
+    _check_online(root, set(formerly_online))
+    return root
 
 
 def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
@@ -117,15 +117,15 @@ def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tup
 
 
 def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
-    found = {}
+    identities = {}
     for keyid, fields in keys.items():
         try:
-            found[keyid] = key_identity(read_tuf_fields(fields))
+            identities[keyid] = key_identity(read_tuf_fields(fields))
         except InvalidError as error:
             msg = f"The root's key {keyid[:16]} is refused: {error.detail}"
             raise InvalidError(msg) from error
-    _refuse_same(place, found)
-    return found
+    _refuse_same(place, identities)
+    return identities
 
 
 def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:

@@ -90,11 +90,11 @@ def suit_images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitIm
         intake.read_text(bundle["component"], "component"),
         bytes.fromhex(intake.read_text(file["sha256"], "sha256")),
     )
-    size, found = intake.check_integer(file["size"], "size"), {}
+    size, images = intake.check_integer(file["size"], "size"), {}
     for one in hardware:
         vendor, name = intake.read_text(one["vendor_id"], "vendor_id"), intake.read_text(one["class_id"], "class_id")
-        found[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
-    return found
+        images[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
+    return images
 
 
 def _maps(bundle: Mapping[str, object], name: str) -> list[dict[str, object]]:

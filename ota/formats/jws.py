@@ -54,7 +54,7 @@ def verify_jws(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor])
 def _names(anchor: TrustAnchor) -> set[str]:
     """Return what a key id may be of a key: its name here, its identity, or its JWK thumbprint (RFC 7638)."""
     key = read_pem(anchor.pem)
-    found = {anchor.name, key_identity(key)}
+    names = {anchor.name, key_identity(key)}
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         point = key.public_numbers()
         x, y = (
@@ -62,8 +62,8 @@ def _names(anchor: TrustAnchor) -> set[str]:
             for number in (point.x, point.y)
         )
         jwk = canonical.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y})
-        found.add(base64.urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode())
-    return found
+        names.add(base64.urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode())
+    return names
 
 
 def _check_header(data: bytes) -> str:

@@ -152,17 +152,17 @@ def manifest_digests(manifest: bytes) -> dict[str, str]:
     Raises:
         RefusedBundleError: a line is malformed, or a name appears twice.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for line in manifest.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
             _malformed(f"{line[:80]!r} is not a digest and a name")
-        if match[2] in found:
+        if match[2] in digests:
             _malformed(f"it names {match[2][:80]!r} twice")
         if len(match[2].rpartition("/")[2].encode()) > _LONGEST_NAME:
             _malformed(f"the name {match[2][:80]!r}… has more than {_LONGEST_NAME} bytes")
-        found[match[2]] = match[1]
-    return found
+        digests[match[2]] = match[1]
+    return digests
 
 
 def _malformed(why: str) -> NoReturn:

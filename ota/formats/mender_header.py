@@ -166,7 +166,7 @@ def _part(info: Mapping[str, object], name: str) -> dict[str, object]:
 
 def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
     """Return what an artifact provides or depends on, of both documents."""
-    found: dict[str, object] = {}
+    pairs: dict[str, object] = {}
     for document in documents:
         if document is None:
             continue
@@ -174,12 +174,12 @@ def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
             _refuse("has a provides or depends that is not a map")
         if len(document) > _MOST_PAIRS:
             _refuse(f"provides or depends on {len(document)} things, and at most {_MOST_PAIRS} are accepted")
-        found |= {
+        pairs |= {
             _text(key): [_text(each) for each in value] if isinstance(value, list) else _text(value)
             for key, value in document.items()
         }
-    found.pop(leave_out, None)
-    return found
+    pairs.pop(leave_out, None)
+    return pairs
 
 
 def _text(value: object) -> str:

@@ -54,9 +54,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
     if not names:
         msg = "The model is not one of the signed files."
         raise RefusedBundleError(msg)
-    found = _inspected(data, names[0])
+    judgement = _inspected(data, names[0])
     said = report_line("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
 def _envelope(data: bytes) -> tuple[dict[str, object], dict[str, object]]:
@@ -167,11 +167,11 @@ def _resources(payload: bytes) -> dict[str, str]:
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         msg = "The signed payload is not an OMS 1.0 statement."
         raise RefusedBundleError(msg) from error
-    found = {str(name): str(digest) for name, _, digest in rows}
-    if not good or len(found) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
+    resources = {str(name): str(digest) for name, _, digest in rows}
+    if not good or len(resources) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
         msg = "The signed payload is not a plain OMS 1.0 list of files by SHA-256. Sign with the default options."
         raise RefusedBundleError(msg)
-    return found
+    return resources
 
 
 def _demand_same(signed: Mapping[str, str], listed: Mapping[str, str]) -> None:
@@ -197,18 +197,18 @@ def _inspected(data: bytes, name: str) -> Judgement:
         msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
         raise RefusedBundleError(msg)
     if kind == tflite.FORMAT:
-        found, inner = tflite.judge_tflite(data, graph.read_model(data)), tflite.FORMAT
+        judgement, inner = tflite.judge_tflite(data, graph.read_model(data)), tflite.FORMAT
     elif kind == _ONNX or name.endswith(".onnx"):
         if onnx_model is None:
             msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."
             raise RefusedBundleError(msg)
-        found, inner = onnx_model.judge_onnx(data), onnx_model.FORMAT
+        judgement, inner = onnx_model.judge_onnx(data), onnx_model.FORMAT
     else:
         said = report_line(
             "inspection", "muster", "a format that the server does not parse: size and declared figures only"
         )
-        found, inner = Judgement({"flash": len(data)}, [said]), "opaque"
-    return Judgement({**found.facts, "inner": inner}, found.statements)
+        judgement, inner = Judgement({"flash": len(data)}, [said]), "opaque"
+    return Judgement({**judgement.facts, "inner": inner}, judgement.statements)
 
 
 def _base64(text: object) -> bytes:

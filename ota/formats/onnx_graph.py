@@ -100,11 +100,11 @@ def walk_model(model: onnx.ModelProto) -> Walk:
     }
     if len(functions) != len(model.functions):
         refuse_model("defines a function twice")
-    found = Walk(functions)
+    walk = Walk(functions)
     imported = imported_opsets(model.opset_import)
-    found.opset |= imported
-    found.graph(model.graph.node, imported)
-    return found
+    walk.opset |= imported
+    walk.graph(model.graph.node, imported)
+    return walk
 
 
 def imported_opsets(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:

@@ -29,8 +29,8 @@ def judge(case: ArtefactToVerify) -> Judgement:
         msg = f"The file is not an ONNX model: it is {magic.NAMES[str(known)]}. Upload it with its own format."
         raise RefusedBundleError(msg)
     signer, said = detached.verify_detached(case, "A model")
-    found = judge_onnx(data)
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    judgement = judge_onnx(data)
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
 def judge_onnx(data: bytes) -> Judgement:
@@ -56,19 +56,19 @@ def inspect_onnx(data: bytes) -> BundleFacts:
         msg = "The file is not a valid ONNX model: it is not a protobuf of the type ModelProto."
         raise RefusedBundleError(msg) from error
     _demand_plain(model)
-    found = onnx_graph.walk_model(model)
+    walk = onnx_graph.walk_model(model)
     _demand_valid(model)
     given = {one.name for one in model.graph.initializer} | {one.values.name for one in model.graph.sparse_initializer}
     whole = inline_functions(model)
     steps = graph_quantisation(whole)
     return {
         "ir_version": model.ir_version,
-        "opset": found.opset,
-        "custom": sorted({name.rpartition(":")[0] for name in found.custom}),
-        "custom_operators": found.custom,
-        "operators": found.operators,
+        "opset": walk.opset,
+        "custom": sorted({name.rpartition(":")[0] for name in walk.custom}),
+        "custom_operators": walk.custom,
+        "operators": walk.operators,
         "functions": len(model.functions),
-        "nodes": found.nodes,
+        "nodes": walk.nodes,
         "dtypes": onnx_types.computed_types(whole),
         "class_labels": onnx_types.class_labels(model),
         # up to IR 3 every initialiser is an input as well, and later one that is has a default

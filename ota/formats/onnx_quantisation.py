@@ -136,14 +136,14 @@ def graph_quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
         RefusedBundleError: one has a scale for each channel, or two different ones.
     """
     scope = Scope(model.graph)
-    found: dict[str, Quantisation] = {}
+    quantisations: dict[str, Quantisation] = {}
     for ports, follow in ((model.graph.input, _forwards), (model.graph.output, _backwards)):
         for port in ports:
             search = _Search(port.name, port.type.tensor_type.elem_type in _QUANTISED)
             follow(search, scope, port.name)
             said = search.result()
-            found[port.name] = said if said != Quantisation() else found.get(port.name, said)
-    return found
+            quantisations[port.name] = said if said != Quantisation() else quantisations.get(port.name, said)
+    return quantisations
 
 
 def _forwards(search: _Search, scope: Scope, name: str) -> None:

@@ -153,15 +153,15 @@ def _formal(formals: Sequence[Formal], place: int) -> Formal | None:
 
 def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) -> set[str]:
     """Return the names that some operator reads as anything else than a shape, an axis or an index."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
         schema = _schema(node, opsets)
         for place, name in enumerate(node.input):
             formal = _formal(schema.inputs, place) if schema else None
             if formal is None or not set(formal.types) <= _INDICES:
-                found.add(name)
-        found |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
-    return found
+                names.add(name)
+        names |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
+    return names
 
 
 def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
@@ -225,22 +225,22 @@ def class_labels(model: onnx.ModelProto) -> list[ClassLabels]:
     Returns:
         for each list ``of`` (where it is), ``count``, ``sha256`` of all of it, and the first ones as ``labels``.
     """
-    found = []
+    labels = []
     for node in _every_node(model):
         for attribute in node.attribute:
             values = [text.decode("utf-8", "replace") for text in attribute.strings] or _listed_numbers(node, attribute)
             if values:
-                found.append(
+                labels.append(
                     _described(f"{operator_name(node.domain or DEFAULT, node.op_type)}.{attribute.name[:60]}", values)
                 )
     for tensor in model_tensors(model):
         if tensor.data_type == onnx.TensorProto.STRING:
             values = [text.decode("utf-8", "replace") for text in tensor.string_data]
-            found.append(_described(f"tensor of {len(values)} texts", values))
-    if len(found) > _MOST_LISTS:
-        digests = [hardware_class["of"] + hardware_class["sha256"] for hardware_class in found[_MOST_LISTS:]]
-        found[_MOST_LISTS:] = [{**_described(f"{len(digests)} further lists", digests), "labels": []}]
-    return found
+            labels.append(_described(f"tensor of {len(values)} texts", values))
+    if len(labels) > _MOST_LISTS:
+        digests = [hardware_class["of"] + hardware_class["sha256"] for hardware_class in labels[_MOST_LISTS:]]
+        labels[_MOST_LISTS:] = [{**_described(f"{len(digests)} further lists", digests), "labels": []}]
+    return labels
 
 
 def _every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

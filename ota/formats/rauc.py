@@ -100,7 +100,7 @@ def _signed(case: ArtefactToVerify, signature: bytes) -> tuple[TrustAnchor, dict
 def _contents(case: ArtefactToVerify) -> dict[str, int]:
     """Return the files of the squashfs with their sizes, and its folders with 0; nothing is unpacked yet."""
     done = _run(case, [_program("unsquashfs"), "-lln", "-no-progress", case.image])
-    found: dict[str, int] = {}
+    contents: dict[str, int] = {}
     for line in done.stdout.splitlines():
         match = _LISTED.fullmatch(line)
         if match is None:
@@ -114,12 +114,12 @@ def _contents(case: ArtefactToVerify) -> dict[str, int]:
             raise RefusedBundleError(msg)
         if not match["name"]:  # the top of the bundle
             continue
-        found[match["name"] + "/" * (match["mode"][0] == "d")] = int(match["size"]) * (match["mode"][0] == "-")
-    if done.returncode or MANIFEST not in found:
+        contents[match["name"] + "/" * (match["mode"][0] == "d")] = int(match["size"]) * (match["mode"][0] == "-")
+    if done.returncode or MANIFEST not in contents:
         msg = "The bundle's squashfs cannot be read, or holds no manifest.raucm."
         raise RefusedBundleError(msg)
-    bombs.UnpackingBudget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
-    return found
+    bombs.UnpackingBudget(case.image.stat().st_size).spend(sum(contents.values()), "The bundle")
+    return contents
 
 
 def _demand_named(sizes: dict[str, int], named: set[str]) -> None:

@@ -41,8 +41,8 @@ def judge(case: ArtefactToVerify) -> Judgement:
     data = read_whole_file(case.image, MAX_MODEL, "model")
     magic.demand_magic(data[: magic.ENOUGH], "tflite")
     signer, said = detached.verify_detached(case, "A model")
-    found = judge_tflite(data, graph.read_model(data))
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    judgement = judge_tflite(data, graph.read_model(data))
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
 def judge_tflite(data: bytes, model: graph.Graph) -> Judgement:
@@ -190,12 +190,12 @@ def _variables(model: graph.Graph) -> int:
 
 
 def _operators(operators: list[graph.GraphNode]) -> dict[str, OperatorUse]:
-    found: dict[str, OperatorUse] = {}
+    uses: dict[str, OperatorUse] = {}
     for operator in sorted(operators, key=lambda one: one.name):
-        entry = found.setdefault(operator.name, {"count": 0, "version": 0})
+        entry = uses.setdefault(operator.name, {"count": 0, "version": 0})
         entry["count"] += 1
         entry["version"] = max(entry["version"], operator.version)
-    return found
+    return uses
 
 
 def _port(tensor: graph.Tensor) -> PortFacts:

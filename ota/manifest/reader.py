@@ -100,14 +100,14 @@ def _chosen(fields: Fields, name: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _hardware(fields: Fields) -> Hardware:
-    found = Hardware(
+    hardware = Hardware(
         vendor_id=_uuid(fields, "vendor_id"),
         class_id=_uuid(fields, "class_id"),
         name=fields.text("name", longest=100),
         rev=fields.text("rev", longest=40, optional=True),
     )
     fields.done()
-    return found
+    return hardware
 
 
 def _uuid(fields: Fields, name: str) -> UUID:
@@ -123,40 +123,40 @@ def _uuid(fields: Fields, name: str) -> UUID:
 
 
 def _file(fields: Fields) -> FileEntry:
-    found = FileEntry(
+    file = FileEntry(
         path=check_path(fields.text("path", longest=MOST_BYTES)),
         size=fields.integer("size", 1, MAX_FILE),
         sha256=fields.text("sha256", pattern=_DIGEST),
         role=fields.text("role"),
     )
-    if found.role not in ROLES:
+    if file.role not in ROLES:
         msg = f"{fields.place}: role must be one of {', '.join(ROLES)}."
         raise ManifestError(msg)
     fields.done()
-    return found
+    return file
 
 
 def _requirement(fields: Fields) -> Requirement:
-    found = Requirement(
+    requirement = Requirement(
         component=fields.text("component", pattern=SLUG),
         min_counter=fields.integer("min_counter", 0, MAX_COUNTER),
         max_counter=fields.integer("max_counter", 0, MAX_COUNTER) if fields.has("max_counter") else None,
     )
     fields.done()
-    return found
+    return requirement
 
 
 def _fit(fields: Fields) -> ModelNeeds:
     if not fields.has("fit"):
         return ModelNeeds()
     inner = fields.group("fit")
-    found = ModelNeeds(
+    needs = ModelNeeds(
         flash=inner.integer("flash", 1, MAX_FILE) if inner.has("flash") else 0,
         arena=inner.integer("arena", 1, MAX_FILE) if inner.has("arena") else 0,
         labels=_labels(inner) if inner.has("labels") else (),
     )
     inner.done()
-    return found
+    return needs
 
 
 def _labels(fields: Fields) -> tuple[str, ...]:

@@ -124,8 +124,8 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
         return make_reason(ObstacleKind.PART_WITHDRAWN, part=str(gone))
     known = fitting.released_counters(bundle.domain.slug)
     models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    found = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
-    return next(filter(None, found), None)
+    reasons = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    return next(filter(None, reasons), None)
 
 
 def offer_reason(device: Device, assignment: Assignment) -> Reason | None:

@@ -65,8 +65,8 @@ def incompatibility_reasons(bundle: Bundle, model: HardwareModel, known: Release
         return [
             reason for part in parts.parts_at_hand(bundle) for reason in incompatibility_reasons(part, model, known)
         ]
-    found = fit.fit_verdict(bundle.kind, bundle.format, bundle_facts(bundle, model), current_profile(model))
-    return [*found, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else found
+    reasons = fit.fit_verdict(bundle.kind, bundle.format, bundle_facts(bundle, model), current_profile(model))
+    return [*reasons, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else reasons
 
 
 def released_counters(slug: str) -> Released:
@@ -106,10 +106,10 @@ def list_model_bundles(*, actor: Actor) -> QuerySet[Bundle]:
 
 def fit_matrix(*, actor: Actor) -> Matrix:
     """Return the newest bundles of models against the hardware models that any of them is for."""
-    found, known = list(list_model_bundles(actor=actor)[:MOST]), released_counters(actor.domain)
-    named = {model.pk for bundle in found for model in bundle.hardware_models.all()}
+    bundles, known = list(list_model_bundles(actor=actor)[:MOST]), released_counters(actor.domain)
+    named = {model.pk for bundle in bundles for model in bundle.hardware_models.all()}
     columns = tuple(model for model in devices.hardware_models(actor=actor) if model.pk in named)
-    rows = tuple(Row(bundle, tuple(_cell(bundle, model, known) for model in columns)) for bundle in found)
+    rows = tuple(Row(bundle, tuple(_cell(bundle, model, known) for model in columns)) for bundle in bundles)
     return Matrix(columns, rows)
 
 

@@ -71,15 +71,15 @@ def choose_participants(rollout: Rollout, between: Callable[[], None] = lambda: 
         rollout: with its release and bundle.
         between: called after each page of devices.
     """
-    rules, found = DeviceRules(rollout.release.bundle), Participants()
+    rules, participants = DeviceRules(rollout.release.bundle), Participants()
     for page in _pages(rollout_candidates(rollout)):
         for candidate in page:
             if reason := rules.reason(candidate):
-                found.leave_out(reason, candidate.name)
+                participants.leave_out(reason, candidate.name)
             else:
-                found.ranked.append((planning.rank_device(rollout.name, candidate.name), candidate.pk))
+                participants.ranked.append((planning.rank_device(rollout.name, candidate.name), candidate.pk))
         between()
-    return found
+    return participants
 
 
 def _pages(rows: QuerySet[Device]) -> Iterator[list[CandidateDevice]]:

@@ -27,8 +27,8 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
     newest = published.order_by("-release__published_at", "-pk")
     ways = (newest, newest.filter(release__state=Release.State.PUBLISHED))
     pairs = [(model, rows) for model in hardware for rows in ways]
-    found = {one.pk: one for model, rows in pairs if (one := rows.filter(hardware_models=model).first())}
-    return list(found.values())
+    bundles = {one.pk: one for model, rows in pairs if (one := rows.filter(hardware_models=model).first())}
+    return list(bundles.values())
 
 
 def published_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
@@ -44,8 +44,8 @@ def published_before(slug: str, name: str, component: str, hardware: Iterable[in
     published = _of_name(slug, name, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
     latest = published.order_by("-release__published_at", "-pk").first()
     highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
-    found = {bundle.pk: bundle for bundle in (latest, highest) if bundle}
-    return list(found.values())
+    bundles = {bundle.pk: bundle for bundle in (latest, highest) if bundle}
+    return list(bundles.values())
 
 
 def uploaded_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:

@@ -258,6 +258,6 @@ def open_assignments(device: Device) -> list[Assignment]:
     rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
         "bundle__files"
     )
-    found = list(rows.order_by("id"))
-    found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
-    return found
+    assignments = list(rows.order_by("id"))
+    assignments.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
+    return assignments

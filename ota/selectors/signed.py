@@ -51,10 +51,10 @@ def class_objection(bundle: Bundle, class_id: str) -> Reason | None:
 def blanket_refusal(bundle: Bundle) -> Reason | None:
     """Return why devices of no hardware that a bundle names may receive it, or None when some may."""
     classes = [str(model.class_id) for model in bundle.hardware_models.all()]
-    found = [class_objection(bundle, class_id) for class_id in classes]
-    if not found:
+    reasons = [class_objection(bundle, class_id) for class_id in classes]
+    if not reasons:
         return UNSIGNED
-    return found[0] if all(found) else None
+    return reasons[0] if all(reasons) else None
 
 
 def hold_roots(slugs: Iterable[str]) -> None:
@@ -92,13 +92,14 @@ def describe_components(device: Device, components: Mapping[str, ComponentState]
 def _described(device: Device, component: str, said: ComponentState, known: list[Bundle]) -> ComponentState:
     class_id = str(device.hardware_model.class_id)
     fits = [bundle for bundle in known if bundle.component == component and bundle.image.sha256 == said["sha256"]]
-    found = [bundle.manifest for bundle in fits if _vouched(bundle, class_id)]
-    if not found:
+    manifests = [bundle.manifest for bundle in fits if _vouched(bundle, class_id)]
+    if not manifests:
         return {**said, "signed": False}
     # Several bundles may have the same bytes: take the one that the device names, else the newest.
     names = said["version"], said["counter"]
     chosen = next(
-        (manifest for manifest in found if (manifest["version"], manifest["security_counter"]) == names), found[0]
+        (manifest for manifest in manifests if (manifest["version"], manifest["security_counter"]) == names),
+        manifests[0],
     )
     return {**said, "version": chosen["version"], "counter": chosen["security_counter"], "signed": True}
 

@@ -26,12 +26,12 @@ class StatementFilter:
 def list_statements(*, actor: Actor, wanted: StatementFilter = StatementFilter()) -> QuerySet[Statement]:
     """Return the statements that match, newest first, with their release and signatures."""
     asked = {name: value for name, value in asdict(wanted).items() if value}
-    found = (
+    statements = (
         permitted_rows(actor, Action.READ, Statement.objects.all())
         .filter(**asked)
         .select_related("release__bundle", "domain")
     )
-    return found.prefetch_related("signatures").defer("paper").order_by("-id")
+    return statements.prefetch_related("signatures").defer("paper").order_by("-id")
 
 
 def get_statement(*, actor: Actor, public_id: str | UUID) -> Statement:

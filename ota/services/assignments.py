@@ -80,11 +80,11 @@ def of_device(device: Device, action_id: int) -> Assignment:
         NotFoundError: the action is unknown or another device's.
     """
     rows = Assignment.objects.select_related("bundle", "rollout", "device")
-    found = rows.filter(device=device, action_id=action_id).exclude(status=Status.WAITING).first()
-    if found is None:
+    assignment = rows.filter(device=device, action_id=action_id).exclude(status=Status.WAITING).first()
+    if assignment is None:
         msg = "This device has no such action."
         raise NotFoundError(msg)
-    return found
+    return assignment
 
 
 def note_retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:

@@ -60,14 +60,14 @@ def demand_backsteps_known(bundle: Bundle) -> list[str]:
 
 def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
     """Return what goes back, by the word that acknowledges it."""
-    found: dict[str, str] = {}
+    backsteps: dict[str, str] = {}
     for bundle in before:
         if looks_older(version, bundle.version):
-            found.setdefault(VERSION_GOES_BACK, f"version goes back from {bundle.version} to {version}")
+            backsteps.setdefault(VERSION_GOES_BACK, f"version goes back from {bundle.version} to {version}")
         if counter < bundle.security_counter:
             text = f"security counter goes back from {bundle.security_counter} to {counter}"
-            found.setdefault(COUNTER_GOES_BACK, text)
-    return found
+            backsteps.setdefault(COUNTER_GOES_BACK, text)
+    return backsteps
 
 
 def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> None:

@@ -63,10 +63,10 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         return judgement
     with staged[entry.path].path.open("rb") as file:
         is_model = wanted.kind == Bundle.Kind.MODEL
-        found = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
-    many = found["components"]
-    said = report_line("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
-    return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
+        bill = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
+    many = bill["components"]
+    said = report_line("contents", bill["format"], f"{many} component{'' if many == 1 else 's'} listed")
+    return Judgement({**judgement.facts, "sbom": bill}, [*judgement.statements, said])
 
 
 def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:

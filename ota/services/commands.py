@@ -88,21 +88,21 @@ def answer_command(*, actor: Actor, device: Device, public_id: str, state: str, 
         msg = f"`state` must be one of {', '.join(sorted(ANSWERS))}."
         raise InvalidError(msg)
     with transaction.atomic():
-        found = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
-        if found is None:
+        command = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
+        if command is None:
             msg = "There is no such command for this device."
             raise NotFoundError(msg)
-        if found.closed_at is not None:
-            if found.state == state:
-                return found
-            msg = f"The command is already {found.state}."
+        if command.closed_at is not None:
+            if command.state == state:
+                return command
+            msg = f"The command is already {command.state}."
             raise ConflictError(msg)
-        _close(found, State(state), result)
-        if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
+        _close(command, State(state), result)
+        if command.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
             distrust.report_unattested(actor=actor, device=device, reason=result)
-        detail = {"device": device.key, "kind": found.kind, "state": state}
-        ledger.record(actor=actor, action="command.answered", thing=("command", found.key), detail=detail)
-    return found
+        detail = {"device": device.key, "kind": command.kind, "state": state}
+        ledger.record(actor=actor, action="command.answered", thing=("command", command.key), detail=detail)
+    return command
 
 
 def cancel(*, actor: Actor, command: Command) -> Command:

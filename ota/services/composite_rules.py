@@ -24,8 +24,8 @@ def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool 
         RefusedBundleError: it names the part, and what is wrong with it.
     """
     named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
-    found = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
-    known = {bundle.digest: bundle for bundle in (found.select_for_update() if hold else found)}
+    bundles = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
+    known = {bundle.digest: bundle for bundle in (bundles.select_for_update() if hold else bundles)}
     counters = {value.component: value.security_counter for value in known.values()}
     for part in named:
         one = known.get(part["digest"])

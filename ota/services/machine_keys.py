@@ -20,16 +20,16 @@ def machine_identities(root: Root) -> set[str]:
     Args:
         root: whose people's keys are looked up among the certified ones.
     """
-    found = own_keys.own_identities()
+    identities = own_keys.own_identities()
     for slug in TrustDomain.objects.values_list("slug", flat=True):
-        found.update(_online(slug))
+        identities.update(_online(slug))
     try:
         people = root_keys.read_root_keys(root.to_dict()).people
     except InvalidError:
-        return found  # the check of the root reports what is wrong with it
+        return identities  # the check of the root reports what is wrong with it
     named = {identity for held in people.values() for identity in held.values()}
     certified = Certificate.objects.filter(spki_sha256__in=named).values_list("spki_sha256", flat=True)
-    return found | set(certified)
+    return identities | set(certified)
 
 
 def _online(slug: str) -> Iterator[str]:

@@ -246,8 +246,8 @@ def _root(store: Repository) -> Root:
 
 
 def _delegations(document: Metadata[Targets] | None) -> dict[str, object] | None:
-    found = document.signed.delegations if document else None
-    return found.to_dict() if found else None
+    delegations = document.signed.delegations if document else None
+    return delegations.to_dict() if delegations else None
 
 
 def _version(document: Metadata[Targets] | None) -> int:

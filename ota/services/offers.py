@@ -41,9 +41,9 @@ def poll_work(*, actor: Actor, device: Device, follows_metadata: bool = False) -
             nothing, because it would refuse the action, and never try it again.
     """
     actor.require_device(device.key)
-    found = open_assignments(device)
-    canceling = (one for one in found if one.status == Status.CANCELING)
-    assignment = _first(device, found)
+    assignments = open_assignments(device)
+    canceling = (one for one in assignments if one.status == Status.CANCELING)
+    assignment = _first(device, assignments)
     if assignment is not None and follows_metadata and not signed.is_fresh(device.domain.slug):
         assignment = None
     assignment = assignment or next(canceling, None)

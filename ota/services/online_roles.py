@@ -24,8 +24,8 @@ def published_repository(slug: str) -> Repository:
 
 def is_listed(bundle: Bundle) -> bool:
     """Say whether officers have signed this exact bundle, independent of the database rows."""
-    found = published_repository(bundle.domain.slug).listed(bundle.target_path)
-    return found is not None and found.hashes.get("sha256") == bundle.digest
+    target = published_repository(bundle.domain.slug).listed(bundle.target_path)
+    return target is not None and target.hashes.get("sha256") == bundle.digest
 
 
 def refresh_online_roles(*, domain: TrustDomain) -> bool:
@@ -102,20 +102,20 @@ def _believed_versions(store: Repository) -> Mapping[str, int]:
     targets = store.targets()
     if targets is None:
         return {}
-    found = {Targets.type: targets.signed.version}
+    versions = {Targets.type: targets.signed.version}
     roles, newest = delegated_bins(targets.signed), store.newest(Snapshot)
     known = _named(newest) if newest and newest.signed.meta["targets.json"].version == targets.signed.version else {}
     present = store.newest_versions()
     for role in roles.get_roles() if roles else ():
         if present.get(role) == known.get(role, 0):
-            found[role] = known[role]  # verified when that snapshot was made, and a file never changes
+            versions[role] = known[role]  # verified when that snapshot was made, and a file never changes
             continue
         document = store.document(role)
         if document is None:
             msg = f"{role} is missing, or not signed by the officers that the targets name; no snapshot can be made."
             raise MetadataError(msg)
-        found[role] = document.signed.version
-    return found
+        versions[role] = document.signed.version
+    return versions
 
 
 def _sign_timestamp(domain: TrustDomain, store: Repository, now: datetime) -> None:

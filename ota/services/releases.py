@@ -82,8 +82,8 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
 
 def is_bundle_listed(bundle: Bundle) -> bool:
     """Say whether the officers' newest bin lists a bundle, and not as withdrawn."""
-    found = online_roles.published_repository(bundle.domain.slug).listed(bundle.target_path)
-    return found == _entry(bundle).target()
+    target = online_roles.published_repository(bundle.domain.slug).listed(bundle.target_path)
+    return target == _entry(bundle).target()
 
 
 def adopt_published(fact: journal.Fact) -> bool:
@@ -92,10 +92,10 @@ def adopt_published(fact: journal.Fact) -> bool:
     if domain is None or online_roles.published_repository(domain.slug).targets() is None:
         return False
     waiting = Release.objects.filter(domain=domain, state=Release.State.PREPARED).select_related("bundle__domain")
-    found = [one for one in waiting if is_bundle_listed(one.bundle)]
-    for release in found:
+    releases = [one for one in waiting if is_bundle_listed(one.bundle)]
+    for release in releases:
         _mark_published(release)
-    return bool(found)
+    return bool(releases)
 
 
 def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metadata[Targets]], Metadata[Targets]]:
@@ -150,11 +150,11 @@ def _classes(bundle: Bundle) -> list[str]:
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:
     """Return the texts that officers must read: ``bundle.json``, and what a configuration or a composite says."""
-    found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
+    exhibits = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind in _SHOWN:
         with blobs.blob_store().at_hand(bundle.image.sha256) as text:
-            found[bundle.image.sha256] = text.read_text()
-    return found
+            exhibits[bundle.image.sha256] = text.read_text()
+    return exhibits
 
 
 def _adopted(actor: Actor, release: Release) -> Release:

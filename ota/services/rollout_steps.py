@@ -94,8 +94,8 @@ def _unfinished(domain: TrustDomain) -> list[Rollout]:
     fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lt=now + SILENT)
     opening = Q(state=State.RUNNING, waves__state=Wave.State.OPENING)
     rows = Rollout.objects.filter(Q(state__in=[State.PREPARING, State.ABORTING]) | opening, domain=domain)
-    found = rows.exclude(fresh).select_related("release__bundle", "domain")
-    return list(found.distinct().order_by("id"))
+    rollouts = rows.exclude(fresh).select_related("release__bundle", "domain")
+    return list(rollouts.distinct().order_by("id"))
 
 
 def claim_preparation(rollout: Rollout) -> bool:

@@ -221,11 +221,11 @@ def _release_key(statement: Statement) -> str:
 
 
 def _root(slug: str) -> Root:
-    found = online_roles.published_repository(slug).root()
-    if found is None:
+    document = online_roles.published_repository(slug).root()
+    if document is None:
         msg = "There is no TUF root yet. Install one first (`manage.py release root`)."
         raise ReleaseStateError(msg)
-    return found.signed
+    return document.signed
 
 
 def _locked(among: QuerySet[Statement], statement: Statement) -> Statement:

@@ -58,10 +58,10 @@ def collect_garbage(*, dry_run: bool = False) -> Collected:
             _give_up(bundle)
     going = {file.sha256 for bundle in retired for file in bundle.files.all()} if dry_run else set()
     removed = [blob for blob in _unreferenced(going) if dry_run or _remove(blob)]
-    found = Collected(tuple(map(str, retired)), len(removed), sum(blob.size for blob in removed))
+    collected = Collected(tuple(map(str, retired)), len(removed), sum(blob.size for blob in removed))
     if removed and not dry_run:
-        _logger.info("blobs were collected", extra={"blobs": found.blobs, "bytes": found.size})
-    return found
+        _logger.info("blobs were collected", extra={"blobs": collected.blobs, "bytes": collected.size})
+    return collected
 
 
 def lock_digests(digests: Iterable[str]) -> None:

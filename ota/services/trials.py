@@ -40,9 +40,9 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
             msg = "Golden vectors cannot be run on this machine: there is no `tflite-micro` for it."
             raise RefusedBundleError(msg)
         return judgement
-    found = measuring.measure_model(staged[wanted.image.path].path, vectors, len(cases))
-    _demand_right(found, cases)
-    return _told(judgement, found, cases, tool)
+    trial = measuring.measure_model(staged[wanted.image.path].path, vectors, len(cases))
+    _demand_right(trial, cases)
+    return _told(judgement, trial, cases, tool)
 
 
 def _bounded(vectors: Path) -> bytes:

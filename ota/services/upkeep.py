@@ -142,8 +142,8 @@ def _shown(domain: TrustDomain, bundle: Bundle | None) -> dict[str, Metadata[Tar
     """Return the bin that lists a bundle."""
     store = online_roles.published_repository(domain.slug)
     role = bin_of(_targets(store).signed, bundle.target_path) if bundle else None
-    found = store.document(role) if role else None
-    return {role: found} if role and found else {}
+    document = store.document(role) if role else None
+    return {role: document} if role and document else {}
 
 
 def _text(bundle: Bundle | None) -> dict[str, str]:

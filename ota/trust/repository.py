@@ -204,14 +204,14 @@ class Repository:
         """Return what the officers' newest bin says of a bundle, or None when they never signed it."""
         targets = self.targets()
         role = bin_of(targets.signed, path) if targets else None
-        found = self._believed(targets.signed, role) if targets and role else None
-        return found.signed.targets.get(path) if found else None
+        document = self._believed(targets.signed, role) if targets and role else None
+        return document.signed.targets.get(path) if document else None
 
     def _believed(self, delegator: Root | Targets, role: str) -> Metadata[Targets] | None:
         for version in self.versions(role):
-            found = self._load(f"{version}.{role}.json", Targets)
-            if signed_by_enough(delegator, role, found):
-                return found
+            document = self._load(f"{version}.{role}.json", Targets)
+            if signed_by_enough(delegator, role, document):
+                return document
         return None
 
     def _all_versions(self) -> dict[str, list[int]]:
@@ -295,11 +295,11 @@ def load_document(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         msg = f"The metadata has {len(data)} bytes; the maximum is {MAX_METADATA}."
         raise MetadataError(msg)
     try:
-        found = Metadata.from_bytes(data, tuf_json.StrictDeserializer())
+        document = Metadata.from_bytes(data, tuf_json.StrictDeserializer())
     except (RepositoryError, DownloadError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"This is not TUF metadata of the type {kind.type}."
         raise MetadataError(msg) from error
-    if not isinstance(found.signed, kind):
-        msg = f"This is TUF metadata of the type {found.signed.type}, not {kind.type}."
+    if not isinstance(document.signed, kind):
+        msg = f"This is TUF metadata of the type {document.signed.type}, not {kind.type}."
         raise MetadataError(msg)
-    return found
+    return document

@@ -73,10 +73,10 @@ def _be_child(
         nothing = os.open("/dev/null", os.O_RDWR)
         for old, new in ((nothing, 0), (answer, 1), (complaint, 2)):
             os.dup2(old, new)
-        found = walls.confine_child(around, request, bounds)
-        os.write(tell, json.dumps({"holds": found.holds, "missing": found.missing}).encode())
+        confinement = walls.confine_child(around, request, bounds)
+        os.write(tell, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
         os.close(tell)
-        if not found.missing:
+        if not confinement.missing:
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
             code = 0

@@ -120,23 +120,23 @@ class _UsageCount:
 
 def living_descendants(pid: int) -> list[int]:
     """Return the ids of all living descendants of a process, children before theirs; zombies count."""
-    found, waiting = [], [pid]
+    descendants, waiting = [], [pid]
     while waiting:
         children = _children(waiting.pop())
-        found += children
+        descendants += children
         waiting += children
-    return found
+    return descendants
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    children: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             try:
-                found += [int(part) for part in (task / "children").read_text().split()]
+                children += [int(part) for part in (task / "children").read_text().split()]
             except FileNotFoundError:
                 return _children_by_parent(pid)
-    return found
+    return children
 
 
 def _children_by_parent(pid: int) -> list[int]:

@@ -73,7 +73,7 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
         request: which artefacts may be read, and which folder may be written.
         bounds: what may be used.
     """
-    found = Confinement()
+    confinement = Confinement()
     if around.isolated:
         privileges.own_processes()
     _give_up_rights(around)
@@ -91,8 +91,8 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
     filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
-    _note(found, around, version if locked else 0, filtered=filtered)
-    return found
+    _note(confinement, around, version if locked else 0, filtered=filtered)
+    return confinement
 
 
 def _give_up_rights(around: Surroundings) -> None:

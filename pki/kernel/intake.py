@@ -41,8 +41,8 @@ def read_text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) 
     if not isinstance(value, str):
         msg = f"`{field}` must be a string."
         raise InvalidError(msg, field=field)
-    if found := _UNSTORABLE.search(value):
-        msg = f"`{field}` holds the character U+{ord(found[0]):04X}, which is not allowed in text. Remove it."
+    if match := _UNSTORABLE.search(value):
+        msg = f"`{field}` holds the character U+{ord(match[0]):04X}, which is not allowed in text. Remove it."
         raise InvalidError(msg, field=field)
     if (most and len(value) > most) or (most_bytes and len(value.encode()) > most_bytes):
         limit = f"{most} characters" if most and len(value) > most else f"{most_bytes} bytes"

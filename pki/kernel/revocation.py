@@ -68,11 +68,11 @@ def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = Fa
         )
         raise InvalidError(msg)
     _demand_may_sign(issuer)
-    found = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
-    if len({crl.points for crl in found}) != len(found):
+    crls = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
+    if len({crl.points for crl in crls}) != len(crls):
         msg = "Two of the CRLs are for the same distribution point. Give the newest of each."
         raise InvalidError(msg)
-    return found
+    return crls
 
 
 def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:

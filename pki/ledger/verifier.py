@@ -77,7 +77,7 @@ def void_heads(
     entries: list[dict[str, Any]], keys: list[Ed25519PublicKey], unsigned: int, wrong: list[str]
 ) -> dict[int, int]:
     """Return epoch -> size up to which its heads still hold, for each epoch that ended in a restore that is proved."""
-    found: dict[int, int] = {}
+    heads: dict[int, int] = {}
     present = 0
     for index, entry in enumerate(entries):
         if entry["action"] == "ledger.restored" and entry["actor"].startswith("system:"):
@@ -85,9 +85,9 @@ def void_heads(
             if not (new <= unsigned or is_head_signed(entry["detail"], keys, RESTORE)):
                 wrong.append(f"the restore at entry {index} is not signed by this key")
                 continue
-            found.update(dict.fromkeys(range(present, new), index))
+            heads.update(dict.fromkeys(range(present, new), index))
             present = new
-    return found
+    return heads
 
 
 def is_head_signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:

@@ -13,11 +13,11 @@ def get_domain(slug: str) -> TrustDomain:
     Raises:
         NotFoundError: there is none.
     """
-    found = TrustDomain.objects.filter(slug=slug).first()
-    if found is None:
+    domain = TrustDomain.objects.filter(slug=slug).first()
+    if domain is None:
         msg = "There is no such trust domain."
         raise NotFoundError(msg)
-    return found
+    return domain
 
 
 def list_domains() -> list[TrustDomain]:

@@ -173,14 +173,14 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
 
 def renewed_certificates(certificate: Certificate) -> list[Certificate]:
     """Return what was renewed from a certificate, and from that, oldest first."""
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     newest = [certificate.pk]
-    while newest and len(found) < LONGEST_LINEAGE:
+    while newest and len(certificates) < LONGEST_LINEAGE:
         rows = Certificate.objects.select_related("authority", "domain").filter(renewed_from__in=newest)
         children = list(rows.order_by("id"))
-        found += children
+        certificates += children
         newest = [child.pk for child in children]
-    return found
+    return certificates
 
 
 def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
@@ -251,11 +251,11 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
 def _issuer_of(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
     """Return the CA that a certificate of the signer's names."""
     key_id = _authority_key(certificate)
-    found = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
-    if found.domain_id != domain.pk:
+    authority = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
+    if authority.domain_id != domain.pk:
         msg = "No issuing CA of this domain has signed that certificate."
         raise NotFoundError(msg)
-    return found
+    return authority
 
 
 def _authority_key(certificate: x509.Certificate) -> str:

@@ -33,11 +33,11 @@ def profile_of(slug: str, name: str) -> CertificateRules:
     Raises:
         NotFoundError: there is none of that name.
     """
-    found = _known.get((slug, name), lambda: fresh_profile(slug, name))
-    if found is None:
+    rules = _known.get((slug, name), lambda: fresh_profile(slug, name))
+    if rules is None:
         msg = f"There is no certificate profile named {name[:40]!r}."
         raise NotFoundError(msg)
-    return found
+    return rules
 
 
 def fresh_profile(slug: str, name: str) -> CertificateRules | None:

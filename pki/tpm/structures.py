@@ -137,12 +137,12 @@ def parse_attest(data: bytes) -> Attest:
     nonce = reader.sized()
     reader.take(8 + 4 + 4 + 1 + 8)
     if kind == CERTIFY:
-        found = Attest(kind, nonce, name=reader.sized())
+        attested = Attest(kind, nonce, name=reader.sized())
         reader.sized()
     else:
-        found = Attest(kind, nonce, selections=_selections(reader), digest=reader.sized())
+        attested = Attest(kind, nonce, selections=_selections(reader), digest=reader.sized())
     reader.end()
-    return found
+    return attested
 
 
 def _symmetric(reader: Reader) -> int:

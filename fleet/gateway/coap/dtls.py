@@ -302,8 +302,8 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
     @property
     def socket(self) -> ServerSocket:
         """Return the socket."""
-        found: ServerSocket = self._pool
-        return found
+        server: ServerSocket = self._pool
+        return server
 
     def forget(self, remote: DtlsRemote) -> None:
         """Free aiocoap's stored answers to a removed peer; the keys expire later."""

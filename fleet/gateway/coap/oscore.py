@@ -160,11 +160,11 @@ class OscoreContexts:
 
     def at_hand(self, kid: bytes) -> SecurityContext | None:
         """Return a context that can be used at once."""
-        found = self._held.get(kid)
-        if found is None or found.doubtful:
+        context = self._held.get(kid)
+        if context is None or context.doubtful:
             return None
         self._held.move_to_end(kid)
-        return found
+        return context
 
     async def get(self, kid: bytes) -> SecurityContext:
         """Return a context, from the database if need be.
@@ -176,8 +176,8 @@ class OscoreContexts:
         """
         while (busy := self._busy.get(kid)) is not None:
             await asyncio.wait([busy])
-        if (found := self.at_hand(kid)) is not None:
-            return found
+        if (context := self.at_hand(kid)) is not None:
+            return context
         if len(kid) != KID_BYTES:
             msg = "No OSCORE context has this identifier."
             raise NotFoundError(msg)

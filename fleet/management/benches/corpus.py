@@ -48,11 +48,11 @@ def image_pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
 
 
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
-    found |= {"micro:bit": _microbit, "wake word": partial(_wake, folder), "VAD": partial(_vad, folder)}
-    found["head tuned"] = lambda: tune_model(_mycroft(folder), 1.0)
-    found["30 % of weights"] = lambda: tune_model(_mycroft(folder), 0.3)
-    return found
+    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
+    makers |= {"micro:bit": _microbit, "wake word": partial(_wake, folder), "VAD": partial(_vad, folder)}
+    makers["head tuned"] = lambda: tune_model(_mycroft(folder), 1.0)
+    makers["30 % of weights"] = lambda: tune_model(_mycroft(folder), 0.3)
+    return makers
 
 
 def tune_model(model: bytes, share: float, seed: int = 1) -> Pair:

@@ -138,8 +138,8 @@ def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[R
     """Yield a list's further requests: its longest page, its next page, its total."""
     mark = "&" if "?" in route.name else "?"
     if not route.is_api:
-        if found := _AFTER.search(response.content.decode()):
-            path = route.path.partition("?")[0] + found[1].replace("&amp;", "&")
+        if match := _AFTER.search(response.content.decode()):
+            path = route.path.partition("?")[0] + match[1].replace("&amp;", "&")
             yield Route(f"{route.name} (next page)", path)
         return
     body = response.json() if response["Content-Type"].startswith("application/json") else None

@@ -62,7 +62,10 @@ class Command(BaseCommand):
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
-        found = storage.collect_garbage(dry_run=dry)
-        said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}
+        collected = storage.collect_garbage(dry_run=dry)
+        said = {"bundles": collected.bundles, "blobs": collected.blobs, "bytes": collected.size, "dry_run": dry}
         verb = "would be" if dry else "were"
-        return said, f"{found.blobs} blobs ({found.size} bytes) {verb} removed; bundles: {len(found.bundles)}."
+        return (
+            said,
+            f"{collected.blobs} blobs ({collected.size} bytes) {verb} removed; bundles: {len(collected.bundles)}.",
+        )

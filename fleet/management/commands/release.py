@@ -158,20 +158,20 @@ class Command(BaseCommand):
         return f"Published: {done.summary}."
 
     def _status(self, who: Actor, options: ReleaseOptions) -> str:
-        found = role_states(actor=who)
+        standings = role_states(actor=who)
         if options["json"]:
-            return json.dumps([standing.to_dict() for standing in found], indent=1)
-        lines = [_standing(standing) for standing in found]
+            return json.dumps([standing.to_dict() for standing in standings], indent=1)
+        lines = [_standing(standing) for standing in standings]
         return "\n".join(lines) or "There is no TUF root yet. The officers create one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
-        found = [_told(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
+        answers = [_told(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
-            return json.dumps(found, indent=1)
+            return json.dumps(answers, indent=1)
         lines = [
             f"{answer['id']}  {answer['state']:9}  {answer['summary']}  ({', '.join(answer['signed_by'])})"
-            for answer in found
+            for answer in answers
         ]
         return "\n".join(lines) or "No signing requests yet."
 

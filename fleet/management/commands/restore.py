@@ -74,10 +74,10 @@ class Command(BaseCommand):
         connections.close_all()
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=next(iter(targets.values())).parent) as folder:
             with command_errors():
-                found = archive.unpack_databases(path, Path(folder), set(targets))
-            for name, copy in found.items():
+                paths = archive.unpack_databases(path, Path(folder), set(targets))
+            for name, copy in paths.items():
                 _check(name, copy)
-            for name, copy in found.items():
+            for name, copy in paths.items():
                 _put(copy, targets[name])
         self.stdout.write(f"Restored both databases from {path}.")
 

@@ -81,12 +81,12 @@ def fetch_archives() -> dict[str, Path]:
     Raises:
         UnavailableError: the package index does not answer.
     """
-    found = {}
+    paths = {}
     for line in (ROOT / "requirements" / "demo.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             name, digest = line.split(" --hash=sha256:")
-            found[name] = _cached(digest) or _download(line, digest)
-    return found
+            paths[name] = _cached(digest) or _download(line, digest)
+    return paths
 
 
 def build_firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> BundleFiles:

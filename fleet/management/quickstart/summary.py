@@ -60,13 +60,15 @@ def find_deviations(facts: StoryFacts, roles: Cast) -> list[str]:
         "flagged": [roles.faulty],
     }
     seen: Mapping[str, object] = facts
-    found = [f"{name} is {seen[name]}, expected {value}" for name, value in expected.items() if seen[name] != value]
-    found += [
+    deviations = [
+        f"{name} is {seen[name]}, expected {value}" for name, value in expected.items() if seen[name] != value
+    ]
+    deviations += [
         f"{rollout['name']} is {rollout['state']}" for rollout in facts["rollouts"] if rollout["state"] != "finished"
     ]
     if len(facts["rollouts"]) != 2:  # noqa: PLR2004  because the demo has a firmware and a model rollout
-        found.append(f"there are {len(facts['rollouts'])} rollouts, expected 2")
-    return found
+        deviations.append(f"there are {len(facts['rollouts'])} rollouts, expected 2")
+    return deviations
 
 
 def _running(devices: list[DeviceRow], component: str, version: str) -> int:

@@ -44,8 +44,8 @@ def sign_request(request: SigningRequest, key: Path) -> bytes:
 
 def suit_manifests(request: SigningRequest) -> dict[str, bytes]:
     """Return the SUIT manifests of a release, built locally from its ``bundle.json``."""
-    found = {}
+    manifests = {}
     for path in compare_request(request).added if request.sequence else ():
         for hardware, image in suit.suit_images(read_bundle_document(request, path), request.sequence).items():
-            found[f"suit-{hardware}"] = suit.suit_manifest(image)
-    return found
+            manifests[f"suit-{hardware}"] = suit.suit_manifest(image)
+    return manifests

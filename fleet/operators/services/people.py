@@ -55,11 +55,11 @@ def operator_by_name(domain: str, username: str) -> Operator:
     Raises:
         NotFoundError: the domain has no such operator.
     """
-    found = Operator.objects.filter(domain__slug=domain, username=username).first()
-    if found is None:
+    operator = Operator.objects.filter(domain__slug=domain, username=username).first()
+    if operator is None:
         msg = "This trust domain has no operator with this user name. Check the user name."
         raise NotFoundError(msg)
-    return found
+    return operator
 
 
 def sign_in(*, username: str, password: str, code: str, address: str) -> Operator:

@@ -92,21 +92,21 @@ def read_description(data: bytes) -> list[Selection]:
     document = read_json_description(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
     if document.members.get(selection.ROOT, Setting("null", None, 0)).kind != "group":
         refuse_description("the group `software`, which contains everything else, is missing.")
-    found: dict[object, Selection] = {}
+    selections: dict[object, Selection] = {}
     seen: set[object] = set()
     for choice in selection.possible_choices(document):
         places = _places(document, choice)
         chosen = None if places in seen else _selected(document, choice)
         seen.add(places)
         if chosen is not None:
-            found.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
-    if not found:
+            selections.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
+    if not selections:
         refuse_description("no device finds a version, hardware-compatibility and something to install in it.")
-    versions = {value.version: value for value in found.values()}
+    versions = {value.version: value for value in selections.values()}
     if len(versions) > 1:
         said = ", ".join(f"{version!r} for {one.choice}" for version, one in list(versions.items())[:3])
         refuse_description(f"devices find different versions in it: {said}. Give one archive one version.")
-    return list(found.values())
+    return list(selections.values())
 
 
 def _places(document: Setting, choice: Choice) -> tuple[Path | None, ...]:
