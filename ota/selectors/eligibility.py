@@ -134,7 +134,7 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
     What officers signed decides; rows only narrow it: a quarantined device is offered its own repair only, a held or
     paused rollout withholds what has not begun, and a withdrawn release is no longer offered.
     """
-    return _of_rows(device, assignment) or signed.refuse_bundle(assignment.bundle, device)
+    return _of_rows(device, assignment) or signed.bundle_refusal(assignment.bundle, device)
 
 
 def withheld_actions(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:

@@ -1,7 +1,7 @@
 """What the release officers signed about a bundle, read only from their signed documents.
 
-``refuse_bundle`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at offer
-and at download: rows of the database can only narrow what it allows.
+``bundle_refusal`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at
+offer and at download: rows of the database can only narrow what it allows.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pki.kernel import canonical, clock
 from pki.kernel.errors import DomainError, InvalidError
 
 
-def refuse_bundle(bundle: Bundle, device: Device) -> Reason | None:
+def bundle_refusal(bundle: Bundle, device: Device) -> Reason | None:
     """Return why a device may not receive a bundle now, or None when officers' signatures allow it.
 
     The officers of the device's domain have signed the bundle and not withdrawn it, their documents have not expired,
@@ -66,7 +66,7 @@ def hold_roots(slugs: Iterable[str]) -> None:
 def lists_file(bundle: Bundle, file: BundleFile) -> bool:
     """Say whether the signed ``bundle.json`` names a stored file: path, role, length and digest.
 
-    The caller has asked ``refuse_bundle``, so that the manifest is the one that officers signed.
+    The caller has asked ``bundle_refusal``, so that the manifest is the one that officers signed.
     """
     said = {"path": file.path, "role": str(file.role), "size": file.size, "sha256": file.sha256}
     return any(all(one.get(name) == value for name, value in said.items()) for one in bundle.manifest["files"])

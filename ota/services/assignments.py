@@ -11,7 +11,7 @@ from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors import parts
 from ota.selectors.running import RunningBundles
-from ota.selectors.signed import refuse_bundle
+from ota.selectors.signed import bundle_refusal
 from ota.services import assignment_batches, proofs
 from ota.trust import protection
 from pki.kernel import clock, intake
@@ -173,7 +173,7 @@ def roll_device_back(*, actor: Actor, device: Device, reason: str) -> Assignment
         if update is None or update.previous_bundle is None:
             msg = "The previous bundle of this device is unknown. Roll out the target bundle instead."
             raise ConflictError(msg)
-        if why := refuse_bundle(update.previous_bundle, device):
+        if why := bundle_refusal(update.previous_bundle, device):
             msg = f"The device cannot roll back to its previous bundle, {update.previous_bundle}: {why}."
             raise ConflictError(msg)
         _end(update, Status.ERROR, f"rolled back: {reason}"[:500])

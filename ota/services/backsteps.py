@@ -41,7 +41,7 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
     return Judgement({**judgement.facts, "order": said}, statements)
 
 
-def demand_backsteps_known(bundle: Bundle) -> list[str]:
+def demand_acknowledged_backsteps(bundle: Bundle) -> list[str]:
     """Return where a bundle goes back now, and what its format cannot say of its version: officers read both.
 
     Raises:

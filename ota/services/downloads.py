@@ -150,7 +150,7 @@ def _is_signed(device: Device, assignment: Assignment, file: BundleFile) -> bool
     """Say whether officers have signed a file, by the very manifest that was checked: rows may change meanwhile."""
     if file.bundle_id == assignment.bundle_id:
         return signed.lists_file(assignment.bundle, file)
-    return not signed.refuse_bundle(file.bundle, device) and signed.lists_file(file.bundle, file)
+    return not signed.bundle_refusal(file.bundle, device) and signed.lists_file(file.bundle, file)
 
 
 def _verified(file: Download) -> Download:

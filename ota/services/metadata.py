@@ -26,7 +26,7 @@ from pki.services import ledger, signing
 MAX_SET = 64 << 20
 
 
-def read_published(slug: str, name: str) -> bytes:
+def read_published_metadata(slug: str, name: str) -> bytes:
     """Return a published metadata file.
 
     Raises:

@@ -35,13 +35,13 @@ def note_protocol(*, actor: Actor, device: Device, client: str, name: Evidence) 
         twins.store_evidence(actor=actor, device=device, proof=proof)
 
 
-def read_for_device(*, actor: Actor, device: Device, name: str) -> bytes:
+def read_device_metadata(*, actor: Actor, device: Device, name: str) -> bytes:
     """Return a published metadata file to a device.
 
     Raises:
         NotFoundError: nothing of that name was published.
     """
-    data = metadata.read_published(actor.domain, name)
+    data = metadata.read_published_metadata(actor.domain, name)
     if name == "timestamp.json":
         note_protocol(actor=actor, device=device, client=protection.NATIVE, name="metadata")
     elif _DOCUMENT.fullmatch(name):

@@ -45,7 +45,7 @@ def prepare_release(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) 
         _demand_not_withdrawn(release)
         if is_bundle_listed(bundle):
             return _adopted(actor, release)
-        changed = [*backsteps.demand_backsteps_known(bundle), *successors.demand_changes_known(bundle)]
+        changed = [*backsteps.demand_acknowledged_backsteps(bundle), *successors.demand_acknowledged_changes(bundle)]
         held, targets = _held(bundle, raise_floor=raise_floor)
         # What goes back or changes first: a long name must not push it out.
         summary = "; ".join([*changed, f"release {bundle}"])[:LONGEST_SUMMARY]

@@ -184,8 +184,8 @@ def _demand_acknowledged(statement: Statement) -> None:
     """Compare a release with what was published since it was prepared, unless devices are given it already."""
     release = statement.release
     if statement.kind == Kind.RELEASE and release is not None and not online_roles.is_listed(release.bundle):
-        backsteps.demand_backsteps_known(release.bundle)
-        successors.demand_changes_known(release.bundle)
+        backsteps.demand_acknowledged_backsteps(release.bundle)
+        successors.demand_acknowledged_changes(release.bundle)
 
 
 def _demand_waiting(statement: Statement) -> None:

@@ -31,7 +31,7 @@ def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel],
     return Judgement({**judgement.facts, "changes": said}, statements)
 
 
-def demand_changes_known(bundle: Bundle) -> list[str]:
+def demand_acknowledged_changes(bundle: Bundle) -> list[str]:
     """Return what a model changes of the ones before it now, for the officers who are asked to sign it.
 
     Raises:

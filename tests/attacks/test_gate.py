@@ -478,7 +478,7 @@ def test_a_withdrawal_is_not_undone_by_removing_its_file(fleet, seen):
     newest.unlink()
     officers_view.cache_clear() if not seen else None
     assert fleet.given(made) == set()
-    assert "was published. Restore that file." in signed.refuse_bundle(made.bundle, fleet.device).sentence
+    assert "was published. Restore that file." in signed.bundle_refusal(made.bundle, fleet.device).sentence
 
 
 @regression("R1", "another validly signed SUIT envelope in the place of the one that was released")

@@ -60,9 +60,9 @@ def test_a_device_earns_its_grade_step_by_step(published, enrol):
     assert grade() == ""
     director.director_document(actor=who, device=one, nonce=b"n" * 16)
     assert grade() == "unproven"
-    proofs.read_for_device(actor=who, device=one, name="timestamp.json")
+    proofs.read_device_metadata(actor=who, device=one, name="timestamp.json")
     assert grade() == "unproven"
-    proofs.read_for_device(actor=who, device=one, name=f"{stage.old.digest}.bundle.json")
+    proofs.read_device_metadata(actor=who, device=one, name=f"{stage.old.digest}.bundle.json")
     assert grade() == "full", "it has reported the old image, which officers signed"
     with clock.frozen(clock.now() + timedelta(days=3)):
         assert grade() == "unproven"

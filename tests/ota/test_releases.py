@@ -31,12 +31,14 @@ def test_two_officers_publish_a_release(published):
     store = metadata.published_repository(published.domain.slug)
     assert store.listed(bundle.target_path).hashes == {"sha256": bundle.digest}
     role = bin_of(store.targets().signed, bundle.target_path)
-    timestamp = Metadata[Timestamp].from_bytes(metadata.read_published(published.domain.slug, "timestamp.json"))
+    timestamp = Metadata[Timestamp].from_bytes(
+        metadata.read_published_metadata(published.domain.slug, "timestamp.json")
+    )
     name = f"{timestamp.signed.snapshot_meta.version}.snapshot.json"
-    snapshot = Metadata[Snapshot].from_bytes(metadata.read_published(published.domain.slug, name)).signed
+    snapshot = Metadata[Snapshot].from_bytes(metadata.read_published_metadata(published.domain.slug, name)).signed
     assert snapshot.meta[f"{role}.json"].version == store.document(role).signed.version > 1
     assert {one.version for name, one in snapshot.meta.items() if name != f"{role}.json"} == {1}
-    text = metadata.read_published(published.domain.slug, f"{bundle.digest}.bundle.json")
+    text = metadata.read_published_metadata(published.domain.slug, f"{bundle.digest}.bundle.json")
     assert json.loads(text) == bundle.manifest
 
 

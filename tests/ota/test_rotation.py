@@ -31,7 +31,7 @@ class Rotation:
 
     def install(self, online, signers=None):
         version = self.root().signed.version
-        present = metadata.read_published(self.domain.slug, f"{version}.root.json")
+        present = metadata.read_published_metadata(self.domain.slug, f"{version}.root.json")
         new = officer.next_root(present, online, signers or self.signers)
         return metadata.install_root(actor=self.who, root=new)
 
@@ -136,7 +136,9 @@ def test_a_client_that_knows_only_the_first_root_follows_to_the_newest(rotation)
     rotation.install({name: [keys[1]] for name, keys in both.items()})
     known = Metadata[Root].from_bytes(rotation.workshop.root)
     for version in (2, 3):
-        following = Metadata[Root].from_bytes(metadata.read_published(rotation.domain.slug, f"{version}.root.json"))
+        following = Metadata[Root].from_bytes(
+            metadata.read_published_metadata(rotation.domain.slug, f"{version}.root.json")
+        )
         known.verify_delegate(Root.type, following)
         following.verify_delegate(Root.type, following)
         known = following
