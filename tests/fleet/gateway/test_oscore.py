@@ -120,27 +120,27 @@ class Rows:
 
     def __init__(self, monkeypatch):
         self.next, self.rested, self.there = {}, {}, True
-        for name in ("material", "accepting", "rest", "stands", "reserve"):
+        for name in ("context_material", "note_accepting", "store_numbers", "is_context_valid", "reserve_numbers"):
             monkeypatch.setattr(numbers, name, getattr(self, name))
 
-    def material(self, kid):
+    def context_material(self, kid):
         if not self.there:
             raise NotFoundError("none")
         return Material(kid, SECRET, SALT, kid.hex(), self.next.get(kid, 0))
 
-    def accepting(self, kid, number):
+    def note_accepting(self, kid, number):
         self.next[kid] = max(self.next.get(kid, 0), number + numbers.BLOCK)
         return self.next[kid]
 
-    def rest(self, ended):
+    def store_numbers(self, ended):
         for kid, reserved, accepted in ended:
             assert self.next[kid] == reserved
             self.rested[kid] = accepted
 
-    def stands(self, _kid):
+    def is_context_valid(self, _kid):
         return self.there
 
-    def reserve(self, _kid):
+    def reserve_numbers(self, _kid):
         return 100
 
 
@@ -268,7 +268,7 @@ def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
         looked = asyncio.Event()
 
         async def in_slow_thread(act):
-            if rows.stands.__name__ in act.__code__.co_names:
+            if rows.is_context_valid.__name__ in act.__code__.co_names:
                 await looked.wait()
             return act()
 
@@ -290,7 +290,7 @@ def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
 
 def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
     rows = Rows(monkeypatch)
-    monkeypatch.setattr(rows, "material", None)
+    monkeypatch.setattr(rows, "context_material", None)
 
     async def run():
         for name in (b"", b"1234", b"123456"):
