@@ -10,7 +10,7 @@ PYTEST ?= $(V)/python -m pytest
 # Three worker processes: tests wait for real servers more than they compute.
 WORKERS ?= 3
 
-.PHONY: demo check test judge peers bench-peers bench lock
+.PHONY: demo check test acceptance judge peers bench-peers bench lock
 
 demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
 	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless) $(if $(DIR),--dir $(DIR)) $(if $(SUMMARY),--summary $(SUMMARY))
@@ -33,13 +33,15 @@ test: check  ## everything, on SQLite and on PostgreSQL, with real peers and a r
 	$(PYTEST) -n $(WORKERS) --durations 10
 	MUSTER_TEST_DATABASE=postgresql $(PYTEST) -n $(WORKERS)
 
-judge: .venv/.dev  ## the long forms with full counts; results under docs/reference/judged/
-	$(V)/python -m tests.judge
+acceptance: .venv/.dev  ## the acceptance suite: long forms with full counts; results under docs/reference/judged/
+	$(V)/python -m tests.acceptance
+
+judge: acceptance  ## the earlier name of acceptance
 
 peers:  ## the real programs that tests run against (Debian packages)
 	@bash tests/peers/install.sh
 
-bench-peers:  ## what `make bench NAME=doors` compares with, beside the peers
+bench-peers:  ## what `make bench NAME=listeners` compares with, beside the peers
 	@bash tests/peers/install-bench.sh
 
 bench: .venv/.dev  ## NAME=… [JSON=file]

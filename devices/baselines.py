@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.drift.engine import MEAN_DEVIATION_TO_SIGMA, VERSION, Shard
-from devices.drift.metrics import METRICS, backward, floors
+from devices.drift.metrics import METRICS, least_scales, restore_unit
 from devices.models import Device, DriftState
 
 #: half the width of the range, in robust scales (sigma); and the reports that are needed to show one
@@ -26,7 +26,7 @@ class Band:
     high: float
 
 
-def band(device: Device, metric: str) -> Band | None:
+def usual_band(device: Device, metric: str) -> Band | None:
     """Return the usual range of one metric of one device, or None while the engine has too few reports of it."""
     state = DriftState.objects.filter(domain_id=device.domain_id, version=VERSION).first()
     column = next((place for place, one in enumerate(METRICS) if one.name == metric), None)
@@ -41,7 +41,7 @@ def band(device: Device, metric: str) -> Band | None:
         return None
     level = float(shard.baseline.level[row, column])
     mean_deviation = float(shard.baseline.mean_deviation[row, column])
-    wide = SCALES * max(MEAN_DEVIATION_TO_SIGMA * mean_deviation, float(floors()[column]))
+    wide = SCALES * max(MEAN_DEVIATION_TO_SIGMA * mean_deviation, float(least_scales()[column]))
     kind = METRICS[column].kind
-    low, middle, high = (backward(level + way * wide, kind) for way in (-1, 0, 1))
+    low, middle, high = (restore_unit(level + way * wide, kind) for way in (-1, 0, 1))
     return Band(max(low, 0.0) if kind != "signed" else low, middle, high)

@@ -19,7 +19,7 @@ def is_report(body: Mapping[str, object]) -> bool:
     return "header" in body or "hed" in body
 
 
-def batch(body: Mapping[str, object]) -> dict[str, object]:
+def convert_batch(body: Mapping[str, object]) -> dict[str, object]:
     """Return the body of one of our batches.
 
     Counts travel as they are: they are changes since the last report. Custom metrics keep their names, of which only a
@@ -66,7 +66,7 @@ def _connections(metrics: Mapping[str, object]) -> tuple[dict[str, object], list
         msg = f"A report may list at most {MOST_CONNECTIONS} connections."
         raise InvalidError(msg)
     total = _either(inner, "total", "t")
-    peers = [_peer(_either(_map(one, "connection"), "remote_addr", "rad")) for one in listed]
+    peers = [_peer(_either(_map(item, "connection"), "remote_addr", "rad")) for item in listed]
     return {"established_peers": _count(len(listed) if total is None else total, "total")}, peers
 
 

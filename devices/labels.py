@@ -8,5 +8,5 @@ RULE = f"1 to {MOST} different printable strings of at most {LONGEST} characters
 
 def are_labels(value: Sequence[object]) -> bool:
     """Return whether a list holds usable labels; their order is the order of the output's elements."""
-    texts = [one for one in value if isinstance(one, str) and 0 < len(one) <= LONGEST and one.isprintable()]
+    texts = [item for item in value if isinstance(item, str) and 0 < len(item) <= LONGEST and item.isprintable()]
     return len(texts) == len(value) <= MOST and len(set(texts)) == len(texts) > 0

@@ -40,7 +40,7 @@ def unit_in_words(metric: str) -> str:
     return UNITS.get(metric, "")
 
 
-def rounded(value: float) -> str:
+def rounded_number(value: float) -> str:
     """Return a number with four significant digits, or with separators of thousands and no decimals."""
     return f"{value:,.0f}" if abs(value) >= _ROUND else f"{value:,.4g}"
 
@@ -53,5 +53,5 @@ def in_unit(metric: str, value: float) -> float:
 def amount_in_words(metric: str, value: float) -> str:
     """Return a value with its unit, for example "417.7 packets per tick" or "25%"."""
     unit = unit_in_words(metric)
-    number = rounded(in_unit(metric, value))
+    number = rounded_number(in_unit(metric, value))
     return f"{number}%" if unit == "%" else f"{number} {unit}".rstrip()

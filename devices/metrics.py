@@ -55,7 +55,7 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
-def schema(document: object) -> dict[str, str]:
+def parse_schema(document: object) -> dict[str, str]:
     """Return a schema that an operator gives.
 
     Raises:
@@ -77,14 +77,14 @@ def schema(document: object) -> dict[str, str]:
     return dict(document)
 
 
-def combined(name: str) -> str:
+def combining_rule(name: str) -> str:
     """Return what becomes of two values of one tick: their ``sum``, the ``greatest``, or the ``newest``."""
     if name in {GAP, INSTALL_TIME}:
         return "greatest"
     return "newest" if name == CLOCK_SKEW else "sum"
 
 
-def effective(given: Mapping[str, str]) -> Mapping[str, str]:
+def effective_schema(given: Mapping[str, str]) -> Mapping[str, str]:
     """Return the effective schema: an empty one means the usual metrics."""
     return given or USUAL
 
@@ -96,7 +96,7 @@ def check_metrics(given: Mapping[str, str], names: Iterable[str]) -> None:
         DeniedError: a metric must not leave the device.
         InvalidError: a metric is on no list.
     """
-    known = effective(given)
+    known = effective_schema(given)
     kept = sorted(name for name in names if known.get(name) == ON_DEVICE_ONLY)
     if kept:
         msg = f"{', '.join(kept)[:200]} must not leave the device. The batch was not stored."

@@ -48,7 +48,7 @@ def name_holds(part: str) -> Q:
     return holds & _narrowed('"{}"'.format(part.replace('"', '""')))
 
 
-def these(few: dict[int, str]) -> Q:
+def one_of_few(few: dict[int, str]) -> Q:
     """Return the condition that a device is one of a few: an index of SQLite finds them for lists by name or by age.
 
     Args:
@@ -70,7 +70,7 @@ def _narrowed(phrase: str) -> Q:
         many, first = cursor.fetchone()
         if many <= MOST:
             cursor.execute(f"SELECT rowid, name {_FOUND}", [phrase])
-            return these(dict(cursor.fetchall()))
+            return one_of_few(dict(cursor.fetchall()))
         if many <= MANY:
             return Q(pk__in=_InIndex(Value(phrase)))
         cursor.execute(f"SELECT rowid {_FOUND} ORDER BY rowid DESC LIMIT 1", [phrase])

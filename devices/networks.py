@@ -6,7 +6,7 @@ import ipaddress
 V4_BITS, V6_BITS = 24, 48
 
 
-def prefix(address: str) -> str:
+def network_prefix(address: str) -> str:
     """Return the network of an address, ``10.1.2.0/24`` or ``2001:db8:1::/48``; empty for what is no address."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

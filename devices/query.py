@@ -87,7 +87,7 @@ def field_table() -> list[str]:
     """Return the table of fields in ``docs/reference/query.md``, as lines of Markdown."""
     lines = ["| Field | Selects by | Operators |", "|---|---|---|"]
     for name, field in FIELDS.items():
-        operators = " ".join(f"`{one}`" for one in sorted(field.operators))
+        operators = " ".join(f"`{operator}`" for operator in sorted(field.operators))
         lines.append(f"| `{name}` | {field.says} | {operators} |")
     return lines + [f"| `{name}` | {says} | {form} |" for name, (form, says) in FURTHER.items()]
 
@@ -128,11 +128,11 @@ class _QueryParser:
 
     def whole(self) -> Q:
         """Return the condition of all tokens."""
-        found = self._any()
+        condition = self._any()
         if self._next:
             msg = f"`and` or `or` is missing before {self._next[:40]!r}."
             raise InvalidError(msg)
-        return found
+        return condition
 
     @property
     def _next(self) -> str:
@@ -150,16 +150,16 @@ class _QueryParser:
         return True
 
     def _any(self) -> Q:
-        found = self._all()
+        condition = self._all()
         while self._took("or"):
-            found |= self._all()
-        return found
+            condition |= self._all()
+        return condition
 
     def _all(self) -> Q:
-        found = self._one()
+        condition = self._one()
         while self._took("and"):
-            found &= self._one()
-        return found
+            condition &= self._one()
+        return condition
 
     def _one(self) -> Q:
         self._depth += 1
@@ -170,9 +170,9 @@ class _QueryParser:
             if self._took("not"):
                 return ~self._one()
             if self._took("("):
-                found = self._any()
+                condition = self._any()
                 self._expect(")")
-                return found
+                return condition
             return self._test()
         finally:
             self._depth -= 1
@@ -201,16 +201,16 @@ class _QueryParser:
             raise InvalidError(msg)
         values = [field.check(value) for value in (self._values() if operator == "in" else [self._value()])]
         if name == "group":
-            found = Q(pk__in=GroupMember.objects.filter(group__name__in=values).values("device_id"))
+            condition = Q(pk__in=GroupMember.objects.filter(group__name__in=values).values("device_id"))
         elif name == "tag":
-            found = _tagged(values)
+            condition = _tagged(values)
         elif operator == "~":
-            found = Q(**{f"{field.path}__icontains": values[0]})
+            condition = Q(**{f"{field.path}__icontains": values[0]})
         elif operator in _ORDER:
-            found = Q(**{f"{field.path}__{_ORDER[operator]}": values[0]})
+            condition = Q(**{f"{field.path}__{_ORDER[operator]}": values[0]})
         else:
-            found = Q(**{f"{field.path}__in": values})
-        return ~found if operator == "!=" else found
+            condition = Q(**{f"{field.path}__in": values})
+        return ~condition if operator == "!=" else condition
 
     def _running(self, component: str) -> Q:
         """Ask what a device reports that it runs; versions are compared for equality only."""
@@ -219,8 +219,8 @@ class _QueryParser:
             msg = f"runs.{component} must be followed by = or != and a version."
             raise InvalidError(msg)
         version = member_of("twin__reported", "components", component, "version", text=True)
-        found = Q(Exact(Coalesce(version, Value(""), output_field=TextField()), self._value()))
-        return ~found if operator == "!=" else found
+        condition = Q(Exact(Coalesce(version, Value(""), output_field=TextField()), self._value()))
+        return ~condition if operator == "!=" else condition
 
     def _values(self) -> list[str]:
         self._expect("(")
@@ -246,12 +246,12 @@ class _QueryParser:
 
 
 def _tagged(values: list[str]) -> Q:
-    found = Q(pk__in=[])
+    condition = Q(pk__in=[])
     for value in values:
         if not TAG.fullmatch(value):
             msg = (
                 f"{value[:40]!r} is not a tag. A tag has at most 40 lower-case letters, digits and . _ : - characters."
             )
             raise InvalidError(msg)
-        found |= Q(HoldsWord("tags", Value(value)))
-    return found
+        condition |= Q(HoldsWord("tags", Value(value)))
+    return condition

@@ -17,7 +17,7 @@ _PATTERNS = (
 )
 
 
-def redact(text: str) -> str:
+def redact_log(text: str) -> str:
     """Return a text without private keys, passwords, tokens and credentials in addresses."""
     for pattern in _PATTERNS:
         text = pattern.sub(GONE, text)

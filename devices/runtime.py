@@ -26,7 +26,7 @@ _FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
 MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
 
 
-def profile(document: object) -> dict[str, object]:
+def parse_runtime_profile(document: object) -> dict[str, object]:
     """Return a runtime profile that an operator gives.
 
     Args:
@@ -80,7 +80,7 @@ def _operators(value: object) -> bool:
 def _listed(value: object, fits: Callable[[str], object]) -> bool:
     if not isinstance(value, list) or len(value) > MOST_OPERATORS:
         return False
-    return all(isinstance(one, str) and bool(fits(one)) for one in value)
+    return all(isinstance(item, str) and bool(fits(item)) for item in value)
 
 
 def _ports(value: object) -> bool:
@@ -95,7 +95,11 @@ def _port(value: object) -> bool:
     shape, dtype = value["shape"], value["dtype"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         return False
-    return isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS and all(_number(one, LARGEST) for one in shape)
+    return (
+        isinstance(shape, list)
+        and len(shape) <= MOST_DIMENSIONS
+        and all(_number(dimension, LARGEST) for dimension in shape)
+    )
 
 
 def _quantisation(scale: object, zero_point: object) -> bool:

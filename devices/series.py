@@ -47,19 +47,19 @@ def parse_series(given: object, now_ms: int) -> dict[str, Values]:
         msg = "`series` must map metric names to {at, step, values}."
         raise InvalidError(msg)
     made = {str(name): _one(str(name)[:40], one, now_ms) for name, one in given.items()}
-    if sum(len(one.packed) for one in made.values()) > 8 * MOST_VALUES:
+    if sum(len(value.packed) for value in made.values()) > 8 * MOST_VALUES:
         msg = f"A batch may have at most {MOST_VALUES} values."
         raise InvalidError(msg)
     return made
 
 
-def unpacked(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
+def unpack_series(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
     """Yield (unix milliseconds, value)."""
     for place, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
         yield start + place * step, value
 
 
-def thinned(start: int, step: int, packed: bytes, wished_step: int) -> Values:
+def thin_series(start: int, step: int, packed: bytes, wished_step: int) -> Values:
     """Return a series with means over a longer step; its first value represents the whole first step."""
     many = max(wished_step // step, 1)
     values = struct.unpack(f"<{len(packed) // 8}d", packed)

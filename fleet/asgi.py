@@ -47,7 +47,9 @@ class OperatorHandler(ASGIHandler):
         if b"transfer-encoding" in names:
             length = body_file.seek(0, os.SEEK_END)
             body_file.seek(0)
-            fields = [one for one in scope["headers"] if one[0] not in {b"transfer-encoding", b"content-length"}]
+            fields = [
+                header for header in scope["headers"] if header[0] not in {b"transfer-encoding", b"content-length"}
+            ]
             scope = {**scope, "headers": [*fields, (b"content-length", str(length).encode())]}
         return super().create_request(scope, body_file)
 
@@ -65,7 +67,7 @@ async def _fill(body: IO[bytes], receive: Receive) -> None:
 application = Bounded(
     OperatorHandler(),
     settings.FLEET_MAX_UPLOAD_MB << 20,
-    credentials.person_of,
+    credentials.person_of_credentials,
     settings.FLEET_STRANGERS_A_MINUTE,
     tuple(settings.FLEET_PROXIES),
 )

@@ -204,7 +204,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if not self._kept:
-                fields = [one for one in message.get("headers", ()) if one[0].lower() != b"cache-control"]
+                fields = [header for header in message.get("headers", ()) if header[0].lower() != b"cache-control"]
                 message = {**message, "headers": [*fields, (b"cache-control", b"no-store")]}
         await self._send(message)
 

@@ -58,7 +58,7 @@ DEFAULTS: dict[str, str] = {
 }
 
 
-def folder() -> Path:
+def fleet_folder() -> Path:
     """Return FLEET_DIR, which contains all files of this installation."""
     return Path(os.environ.get("FLEET_DIR") or DEFAULTS["FLEET_DIR"]).resolve()
 
@@ -66,32 +66,32 @@ def folder() -> Path:
 def read_settings() -> dict[str, str]:
     """Return every setting: the environment takes precedence over ``fleet.env``, and that over the defaults."""
     values = dict(DEFAULTS)
-    values.update(settings_file(folder() / "fleet.env"))
+    values.update(settings_file(fleet_folder() / "fleet.env"))
     given = {**os.environ, **handover.read_secrets(handover.DATABASE)}
     values.update({name: given[name] for name in DEFAULTS if name in given})
-    values["FLEET_DIR"] = str(folder())
+    values["FLEET_DIR"] = str(fleet_folder())
     return values
 
 
-def signer() -> dict[str, str]:
+def signer_settings() -> dict[str, str]:
     """Return the settings that the signer reads from its environment: it uses neither Django nor ``fleet.env``."""
     values = read_settings()
     names = [name for name in values if name.startswith(("FLEET_VAULT_", "FLEET_KEY_", "FLEET_PKCS11_"))]
     return {name: values[name] for name in ("FLEET_DIR", *names) if values[name]}
 
 
-def secret(name: str) -> str:
+def read_secret(name: str) -> str:
     """Return a secret of this installation, created at its first use, readable by its owner only.
 
     A process whose sandbox blocks ``secrets/`` gets a secret of its own, which lasts as long as the process.
     """
     try:
-        return files.secret_once(folder() / "secrets" / name, lambda: secrets.token_urlsafe(48))
+        return files.secret_once(fleet_folder() / "secrets" / name, lambda: secrets.token_urlsafe(48))
     except PermissionError:
         return secrets.token_urlsafe(48)
 
 
-def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
+def describe_database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
     """Return Django's description of one database.
 
     Args:

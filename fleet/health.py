@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 from devices import selectors as devices
 from fleet.wire.networks import TRACES
-from ota.selectors.roles import roles
+from ota.selectors.roles import role_states
 from pki import selectors
 from pki.kernel import actor as actors
-from pki.signer.client import listening
+from pki.signer.client import is_signer_listening
 
 #: longest metrics token, in characters
 LEAST_TOKEN = 16
@@ -27,11 +27,11 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 def readyz(_request: HttpRequest) -> JsonResponse:
     """Report whether databases and signer answer."""
     checks = {alias: _database(alias) for alias in ("default", "telemetry")}
-    checks["signer"] = listening(settings.FLEET_DIR)
+    checks["signer"] = is_signer_listening(settings.FLEET_DIR)
     return JsonResponse(checks, status=200 if all(checks.values()) else 503)
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
+def metrics_page(request: HttpRequest) -> HttpResponse:
     """Return the fleet's metrics to clients on this machine, or with the metrics token."""
     if not (_is_local(request) or _has_token(request)):
         answer = HttpResponse(
@@ -42,14 +42,14 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return answer
     registry = CollectorRegistry()
     gauge = Gauge("muster_devices", "Devices by condition", ["domain", "condition"], registry=registry)
-    for domain in selectors.domains():
-        counts = devices.device_counts(actor=actors.system(domain.slug, "metrics"))
+    for domain in selectors.list_domains():
+        counts = devices.device_counts(actor=actors.system_actor(domain.slug, "metrics"))
         for name in counts.__slots__:
             gauge.labels(domain.slug, name).set(getattr(counts, name))
     ends = Gauge("muster_metadata_end", "When devices refuse a role (unix time)", ["domain", "role"], registry=registry)
-    for domain in selectors.domains():
-        for one in roles(actor=actors.system(domain.slug, "metrics"), whole=False):
-            ends.labels(domain.slug, one.role).set(one.expires.timestamp())
+    for domain in selectors.list_domains():
+        for standing in role_states(actor=actors.system_actor(domain.slug, "metrics"), whole=False):
+            ends.labels(domain.slug, standing.role).set(standing.expires.timestamp())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

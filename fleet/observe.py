@@ -34,19 +34,19 @@ class JsonFormatter(logging.Formatter):
             "at": clock.now().isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(record.getMessage()),
+            "message": redact_credentials(record.getMessage()),
         }
         if request_id.get():
             line["request_id"] = request_id.get()
         for name, value in vars(record).items():
             if name not in _STANDARD:
-                line[name] = redact(str(value)) if not isinstance(value, int | float) else value
+                line[name] = redact_credentials(str(value)) if not isinstance(value, int | float) else value
         if record.exc_info:
-            line["traceback"] = redact(self.formatException(record.exc_info))
+            line["traceback"] = redact_credentials(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
-def redact(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """Return the text without credentials: our own token formats, values after sensitive names, one-time links."""
     text = _ONE_TIME.sub(rf"\1{_HIDDEN}", text)
     return _SECRET.sub(lambda match: f"{match[2] or match[1] or ''}{_HIDDEN}", text)

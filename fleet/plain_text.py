@@ -46,14 +46,14 @@ def check_form(request: HttpRequest) -> None:
     """
     _check_fields(request.POST, MOST_FORM)
     for field, files in request.FILES.lists():
-        intake.identifier(field, "name of a file field", most=100)
+        intake.check_identifier(field, "name of a file field", most=100)
         for file in files:
-            intake.identifier(file.name, field, most=400)
+            intake.check_identifier(file.name, field, most=400)
 
 
 def _check_fields(given: QueryDict, most: int) -> None:
     for name, values in given.lists():
-        intake.identifier(name, "name of a field", most=100)
+        intake.check_identifier(name, "name of a field", most=100)
         for value in values:
             intake.read_text(value, intake.shown_name(name), most=most)
 
@@ -61,7 +61,7 @@ def _check_fields(given: QueryDict, most: int) -> None:
 def _refusal(request: HttpRequest) -> HttpResponseBase | None:
     try:
         _check_charset(request)
-        intake.identifier(request.path_info, "path")
+        intake.check_identifier(request.path_info, "path")
         _check_fields(request.GET, MOST_QUERY)
     except UnsupportedError as error:
         return _problem(415, error)

@@ -17,7 +17,7 @@ FLEET_REQUESTS_A_DEVICE = float(_SET["FLEET_REQUESTS_A_DEVICE"])
 FLEET_STRANGERS_A_MINUTE = float(_SET["FLEET_STRANGERS_A_MINUTE"])
 FLEET_OSCORE_PORT = int(_SET["FLEET_OSCORE_PORT"])
 FLEET_COAP_CCM_8 = _SET["FLEET_COAP_CCM_8"] == "1"
-FLEET_PROXIES = [one for one in _SET["FLEET_PROXIES"].split(",") if one]
+FLEET_PROXIES = [part for part in _SET["FLEET_PROXIES"].split(",") if part]
 FLEET_PROXY_FORM = _SET["FLEET_PROXY_FORM"]
 FLEET_STATUS_PORT = int(_SET["FLEET_STATUS_PORT"])
 FLEET_STATUS_URL = _SET["FLEET_STATUS_URL"] or f"http://{FLEET_HOST}:{FLEET_STATUS_PORT}"
@@ -41,7 +41,7 @@ FLEET_METRICS_TOKEN_FILE = _SET["FLEET_METRICS_TOKEN_FILE"]
 FLEET_LOG_LEVEL = _SET["FLEET_LOG_LEVEL"]
 
 DEBUG = False
-SECRET_KEY = environment.secret("django.key")
+SECRET_KEY = environment.read_secret("django.key")
 ALLOWED_HOSTS = [*FLEET_HOST_NAMES, FLEET_HOST, "localhost", "127.0.0.1"]
 ROOT_URLCONF = "fleet.urls"
 ASGI_APPLICATION = "fleet.asgi.application"
@@ -51,8 +51,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 
 DATABASES = {
-    "default": environment.database(_SET["DATABASE_URL"], FLEET_DIR / "db" / "main.sqlite3", durable=True),
-    "telemetry": environment.database(
+    "default": environment.describe_database(_SET["DATABASE_URL"], FLEET_DIR / "db" / "main.sqlite3", durable=True),
+    "telemetry": environment.describe_database(
         environment.telemetry_url(_SET), FLEET_DIR / "db" / "telemetry.sqlite3", durable=False
     ),
 }
@@ -168,7 +168,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "fleet.api.schema.Document",
-    "EXCEPTION_HANDLER": "fleet.api.errors.handle",
+    "EXCEPTION_HANDLER": "fleet.api.errors.handle_error",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Muster operator API",

@@ -84,12 +84,14 @@ def files_by_path(files: Iterable["UploadedFile[bytes]"]) -> dict[str, BinaryIO]
         InvalidError: a path is not printable, or appears twice.
     """
     found: dict[str, BinaryIO] = {}
-    for one in files:
-        path = intake.identifier(one.sent_as if isinstance(one, SentFile) else one.name, "files", most=MOST_PATH)
+    for file in files:
+        path = intake.check_identifier(
+            file.sent_as if isinstance(file, SentFile) else file.name, "files", most=MOST_PATH
+        )
         if path in found:
             msg = (
                 f"The file {intake.shown_name(path)!r} appears twice in the upload. Send each file in bundle.json once."
             )
             raise InvalidError(msg)
-        found[path] = cast("BinaryIO", one.file)
+        found[path] = cast("BinaryIO", file.file)
     return found

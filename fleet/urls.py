@@ -9,7 +9,7 @@ handler400 = "fleet.api.missing.bad_request"
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("metrics", health.metrics),
+    path("metrics", health.metrics_page),
     path("api/v1/", include("fleet.api.urls")),
     path("api/", missing_resource),
     path("api/<path:rest>", missing_resource),

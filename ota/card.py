@@ -29,19 +29,22 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
         "architecture": printable_text(
             parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""
         ),
-        "datasets": [printable_text(one.get("name") or one.get("ref") or "undisclosed") for one in datasets[:_MOST]],
-        "metrics": [
-            {"type": printable_text(one["type"]), "value": printable_text(one["value"])} for one in metrics[:_MOST]
+        "datasets": [
+            printable_text(dataset.get("name") or dataset.get("ref") or "undisclosed") for dataset in datasets[:_MOST]
         ],
-        "uses": [printable_text(one) for one in _rows(considered, "useCases")],
-        "limits": [printable_text(one) for one in _rows(considered, "technicalLimitations")],
-        "licences": [licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
+        "metrics": [
+            {"type": printable_text(metric["type"]), "value": printable_text(metric["value"])}
+            for metric in metrics[:_MOST]
+        ],
+        "uses": [printable_text(row) for row in _rows(considered, "useCases")],
+        "limits": [printable_text(row) for row in _rows(considered, "technicalLimitations")],
+        "licences": [component_licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
         "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
     return {name: one for name, one in found.items() if one}
 
 
-def digests(value: Mapping[str, object]) -> set[str]:
+def model_digests(value: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests that the bill gives for the model itself."""
     return sha256_in(_model(value) or {})
 
@@ -75,7 +78,7 @@ def maps_in(value: Mapping[str, object], name: str) -> list[dict[str, object]]:
     Raises:
         InvalidError: something else is there.
     """
-    return [intake.map_of(one, name) for one in intake.list_of(value.get(name, []), name)]
+    return [intake.map_of(item, name) for item in intake.list_of(value.get(name, []), name)]
 
 
 def _rows(value: Mapping[str, object], name: str) -> list[object]:
@@ -87,7 +90,7 @@ def printable_text(value: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(value))[:_LONGEST]
 
 
-def licence(entry: Mapping[str, object]) -> str:
+def component_licence(entry: Mapping[str, object]) -> str:
     """Return the licence that an entry of CycloneDX names, by expression, id or name; empty for none.
 
     Raises:

@@ -139,7 +139,7 @@ class Reason:
         return {"code": self.kind.value, **self.context, "text": self.sentence}
 
 
-def because(kind: ObstacleKind, **context: int | str) -> Reason:
+def make_reason(kind: ObstacleKind, **context: int | str) -> Reason:
     """Return a reason, its phrase made of its facts."""
     return Reason(kind, _PHRASES[kind].format(**context), context)
 
@@ -148,7 +148,7 @@ def incompatibility(
     kind: ObstacleKind, need: int | str, have: int | str = "", source: str = "file", subject: str = ""
 ) -> Reason:
     """Return what a bundle needs and a hardware model lacks; see ``Reason`` for the facts."""
-    return because(kind, need=need, have=have, source=source, subject=subject)
+    return make_reason(kind, need=need, have=have, source=source, subject=subject)
 
 
 def of_part(part: str, why: Reason) -> Reason:
@@ -158,15 +158,15 @@ def of_part(part: str, why: Reason) -> Reason:
 
 def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
     """Return why a bundle is incompatible with a hardware model as one reason, or None if it is compatible."""
-    found = list(why)
-    if not found:
+    reasons = list(why)
+    if not reasons:
         return None
-    told = because(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(one.sentence for one in found))
+    told = make_reason(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(reason.sentence for reason in reasons))
     return Reason(
-        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [one.to_dict() for one in found]}
+        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [reason.to_dict() for reason in reasons]}
     )
 
 
-def joined(words: Iterable[str]) -> str:
+def join_audiences(words: Iterable[str]) -> str:
     """Return audiences as a phrase."""
     return " and ".join(words)

@@ -106,7 +106,7 @@ def check_plan(waves: Sequence[WavePlan], success_permille: int, error_permille:
         raise InvalidError(msg)
 
 
-def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list[list[str]]:
+def assign_waves(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list[list[str]]:
     """Spread devices over waves, in an order that is random but the same for one seed.
 
     Args:
@@ -117,15 +117,15 @@ def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list
     Returns:
         The names of each wave; every device is in exactly one.
     """
-    return spread(sorted(devices, key=lambda name: rank(seed, name)), waves)
+    return spread_order(sorted(devices, key=lambda name: rank_device(seed, name)), waves)
 
 
-def rank(seed: str, name: str) -> bytes:
+def rank_device(seed: str, name: str) -> bytes:
     """Return the sort key of a device before devices are spread over the waves of a rollout."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def spread(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int] = ()) -> list[list[_T]]:
+def spread_order(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int] = ()) -> list[list[_T]]:
     """Cut devices into waves in the given order.
 
     Args:
@@ -147,7 +147,7 @@ def spread(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int]
     return found
 
 
-def gate(
+def judge_wave(
     tally: WaveTally, success_permille: int, error_permille: int, opened: datetime, soak_s: int, now: datetime
 ) -> WaveGate:
     """Decide whether an open wave is done or must be held."""

@@ -94,7 +94,7 @@ def judge_artefact(
             format_, image, signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items())
         )
         files = {"image": image} | ({"signature": signature} if signature else {})
-        outcome = run("ota.formats", case.to_json(), files, case.scratch, WALL_S)
+        outcome = run_confined("ota.formats", case.to_json(), files, case.scratch, WALL_S)
     answer = outcome.answer
     if not isinstance(answer.get("ok"), bool):
         msg = "The verifier returned no result. See the log and try again."
@@ -105,17 +105,17 @@ def judge_artefact(
     return Judgement.from_json(answer).also("confinement", "muster", measures)
 
 
-def confinement() -> Mapping[str, str]:
+def describe_confinement() -> Mapping[str, str]:
     """Return which mechanism enforces each guarantee on this machine; a child is started to check.
 
     Raises:
         VerifierError: a promise cannot be kept; the sentence says which, and uploads are refused for it.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
-        return run("ota.verifier_sandbox", {}, {}, Path(folder), WALL_S).holds
+        return run_confined("ota.verifier_sandbox", {}, {}, Path(folder), WALL_S).holds
 
 
-def run(
+def run_confined(
     module: str, request: Mapping[str, object], files: Mapping[str, Path], scratch: Path, seconds: float
 ) -> SandboxOutcome:
     """Return what a confined child answers.

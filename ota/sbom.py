@@ -27,10 +27,10 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     try:
         value = _document(data)
         form, listed = _components(value)
-        found = [_told(form, one) for one in listed]
+        found = [_told(form, item) for item in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
-        subject |= card.digests(value) if shown else set()
+        subject |= card.model_digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
@@ -48,7 +48,7 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     return {**facts, "card": shown} if shown else facts
 
 
-def search(data: bytes, words: str) -> list[dict[str, str]]:
+def search_components(data: bytes, words: str) -> list[dict[str, str]]:
     """Return the components of a bill that was read before whose name, version, licence or kind holds some words.
 
     Args:
@@ -57,8 +57,8 @@ def search(data: bytes, words: str) -> list[dict[str, str]]:
     """
     form, listed = _components(_document(data))
     wanted = words.casefold().split()
-    rows = (_told(form, one) for one in listed)
-    return [one for one in rows if all(word in " ".join(one.values()).casefold() for word in wanted)]
+    rows = (_told(form, item) for item in listed)
+    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in wanted)]
 
 
 def _document(data: bytes) -> dict[str, object]:
@@ -73,7 +73,7 @@ def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object
 
 def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
     if form.startswith("CycloneDX"):
-        names = [card.licence(entry) for entry in card.maps_in(one, "licenses")]
+        names = [card.component_licence(entry) for entry in card.maps_in(one, "licenses")]
         version, kind, licence = one.get("version", ""), one.get("type", ""), " AND ".join(filter(None, names))
     else:
         version, kind = one.get("versionInfo", ""), "package"

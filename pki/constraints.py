@@ -57,8 +57,10 @@ def _bounds(parent: x509.Certificate, *, of_permitted: bool) -> _Bounds:
     except x509.ExtensionNotFound:
         return (), ()
     trees = (constraints.permitted_subtrees if of_permitted else constraints.excluded_subtrees) or []
-    dns = tuple(one.value.lower() for one in trees if isinstance(one, x509.DNSName))
-    networks = tuple(one.value for one in trees if isinstance(one, x509.IPAddress) and isinstance(one.value, _Network))
+    dns = tuple(tree.value.lower() for tree in trees if isinstance(tree, x509.DNSName))
+    networks = tuple(
+        tree.value for tree in trees if isinstance(tree, x509.IPAddress) and isinstance(tree.value, _Network)
+    )
     return dns, networks
 
 

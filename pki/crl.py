@@ -37,7 +37,7 @@ _REASON_OID = bytes.fromhex("0603551d15")
 _ENTRIES = 5
 
 
-def entry(serial: int, at: datetime, reason: str) -> bytes:
+def crl_entry(serial: int, at: datetime, reason: str) -> bytes:
     """Return one entry of a list in DER: 39 bytes, or 53 with a reason.
 
     Args:
@@ -56,7 +56,9 @@ def entry(serial: int, at: datetime, reason: str) -> bytes:
     return der.tlv(der.SEQUENCE, body)
 
 
-def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime, until: datetime) -> tuple[bytes, int]:
+def build_crl(
+    issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime, until: datetime
+) -> tuple[bytes, int]:
     """Return one signed list in DER, and how many entries it holds.
 
     Args:
@@ -70,17 +72,17 @@ def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime
     Raises:
         InvalidError: something in the entries is none; nothing has been signed then.
     """
-    parts = der.parts(_skeleton(issuer, shard, number, now, until))
+    parts = der.sequence_parts(_skeleton(issuer, shard, number, now, until))
     parts[_ENTRIES] = der.tlv(der.SEQUENCE, entries) if entries else b""
     tbs = der.tlv(der.SEQUENCE, b"".join(parts))
     try:
         # The library reads the whole list before it is signed, around a placeholder for the real signature.
-        held = len(x509.load_der_x509_crl(der.signed(tbs, parts[1], _NO_SIGNATURE)))
+        held = len(x509.load_der_x509_crl(der.signed_der(tbs, parts[1], _NO_SIGNATURE)))
     except ValueError as error:
         msg = "This is not an entry of a revocation list."
         raise InvalidError(msg) from error
     signature = issuer.key.sign(tbs, ec.ECDSA(curve_hash(issuer.key)))
-    return der.signed(tbs, parts[1], signature), held
+    return der.signed_der(tbs, parts[1], signature), held
 
 
 def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: datetime) -> bytes:

@@ -65,7 +65,7 @@ def challenge_password(csr: x509.CertificateSigningRequest) -> bytes | None:
     values = _attributes(csr).get(CHALLENGE_PASSWORD)
     if values is None:
         return None
-    tag, start, end = der.element(values[0])
+    tag, start, end = der.read_element(values[0])
     if tag not in _STRINGS:
         msg = "The request's challengePassword is not a string of a type that PKCS#9 allows."
         raise CsrError(msg)
@@ -99,7 +99,7 @@ def _check_fields(csr: x509.CertificateSigningRequest) -> None:
 
 def _check_spelling(csr: x509.CertificateSigningRequest, key: object) -> None:
     """Refuse a key that a certificate would carry in other bytes: the device could not use it as it means to."""
-    _, _, written, *_ = der.parts(csr.tbs_certrequest_bytes)
+    _, _, written, *_ = der.sequence_parts(csr.tbs_certrequest_bytes)
     if isinstance(key, PublicKey) and written != spki(key):
         msg = (
             "The request's key is not encoded as in a certificate: RSA as rsaEncryption with NULL parameters, "
@@ -111,23 +111,23 @@ def _check_spelling(csr: x509.CertificateSigningRequest, key: object) -> None:
 
 def _attributes(csr: x509.CertificateSigningRequest) -> dict[bytes, list[bytes]]:
     """Return the attributes of a request, OID to values, both in DER (RFC 2986, 4.1); the library takes one each."""
-    found: dict[bytes, list[bytes]] = {}
+    attributes: dict[bytes, list[bytes]] = {}
     try:
-        for field in der.parts(csr.tbs_certrequest_bytes)[3:]:
-            for one in der.inside(field, _ATTRIBUTES):
-                name, values = der.parts(one)
-                if name in found:
+        for field in der.sequence_parts(csr.tbs_certrequest_bytes)[3:]:
+            for element in der.inner_elements(field, _ATTRIBUTES):
+                name, values = der.sequence_parts(element)
+                if name in attributes:
                     raise CsrError(_TWICE)
-                found[name] = der.inside(values, _SET)
+                attributes[name] = der.inner_elements(values, _SET)
     except (InvalidError, ValueError, IndexError) as error:
         if isinstance(error, CsrError):
             raise
         msg = "The request's attributes are malformed: each is an OID and a SET of values in DER."
         raise CsrError(msg) from error
-    if any(len(values) != 1 if name in _SINGLE else not values for name, values in found.items()):
+    if any(len(values) != 1 if name in _SINGLE else not values for name, values in attributes.items()):
         msg = "An attribute of the request has no value, or several where PKCS#9 allows one."
         raise CsrError(msg)
-    return found
+    return attributes
 
 
 def check_key_type(key: object, key_types: frozenset[str]) -> None:

@@ -19,7 +19,7 @@ _WISHES: dict[str, tuple[bytes, bytes | None, bytes]] = {
 }
 
 
-def attributes(key_types: frozenset[str]) -> bytes:
+def csr_attributes(key_types: frozenset[str]) -> bytes:
     """Return CsrAttrs in DER for the most preferred of some key types."""
     key, parameter, signature = next(wish for name, wish in _WISHES.items() if name in key_types)
     if parameter is None:

@@ -16,7 +16,7 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes((tag, 0x80 | len(size))) + size + content
 
 
-def element(data: bytes, offset: int = 0) -> tuple[int, int, int]:
+def read_element(data: bytes, offset: int = 0) -> tuple[int, int, int]:
     """Return (tag, offset of the content, offset after the element) of the element at an offset.
 
     Raises:
@@ -36,16 +36,16 @@ def element(data: bytes, offset: int = 0) -> tuple[int, int, int]:
     return tag, start, start + length
 
 
-def parts(data: bytes) -> list[bytes]:
+def sequence_parts(data: bytes) -> list[bytes]:
     """Return the elements inside a SEQUENCE, each with its header.
 
     Raises:
         InvalidError: it is no SEQUENCE, or something is left over.
     """
-    return inside(data, SEQUENCE)
+    return inner_elements(data, SEQUENCE)
 
 
-def inside(data: bytes, wanted: int) -> list[bytes]:
+def inner_elements(data: bytes, wanted: int) -> list[bytes]:
     """Return the elements inside one constructed element, each with its header.
 
     Args:
@@ -55,21 +55,21 @@ def inside(data: bytes, wanted: int) -> list[bytes]:
     Raises:
         InvalidError: it has another tag, or something is left over.
     """
-    tag, offset, end = element(data)
+    tag, offset, end = read_element(data)
     if tag != wanted or end != len(data):
         msg = f"This is not one DER element with the tag {wanted:#04x}."
         raise InvalidError(msg)
-    found = []
+    elements = []
     while offset < end:
-        _, _, after = element(data, offset)
+        _, _, after = read_element(data, offset)
         if after > end:
             msg = "The DER is malformed."
             raise InvalidError(msg)
-        found.append(data[offset:after])
+        elements.append(data[offset:after])
         offset = after
-    return found
+    return elements
 
 
-def signed(tbs: bytes, algorithm: bytes, signature: bytes) -> bytes:
+def signed_der(tbs: bytes, algorithm: bytes, signature: bytes) -> bytes:
     """Return SIGNED{...}: what a certificate, a request, a CRL and an OCSP answer all are (RFC 5280, 4.1)."""
     return tlv(SEQUENCE, tbs + algorithm + tlv(BIT_STRING, b"\x00" + signature))

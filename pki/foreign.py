@@ -70,7 +70,7 @@ def read_certificate(data: bytes, what: str = "The certificate") -> Foreign:
     try:
         usual = _without_defaults(data)
         certificate = x509.load_der_x509_certificate(usual)
-        tbs = der.parts(data)[0]
+        tbs = der.sequence_parts(data)[0]
     except BROKEN as error:
         msg = f"{what} is not an X.509 certificate in DER: {_reason(error)}."
         raise InvalidError(msg) from error
@@ -88,12 +88,12 @@ def read_certificate(data: bytes, what: str = "The certificate") -> Foreign:
 def _without_defaults(data: bytes) -> bytes:
     """Return a certificate without explicit defaults in its extensions; anything else comes back as it is."""
     try:
-        tbs, algorithm, signature = der.parts(data)
-        fields = der.parts(tbs)
+        tbs, algorithm, signature = der.sequence_parts(data)
+        fields = der.sequence_parts(tbs)
         if fields[-1][0] != _EXTENSIONS:
             return data
-        _, start, _ = der.element(fields[-1])
-        listed = [_usual(one) for one in der.parts(fields[-1][start:])]
+        _, start, _ = der.read_element(fields[-1])
+        listed = [_usual(part) for part in der.sequence_parts(fields[-1][start:])]
     except (InvalidError, ValueError, IndexError):
         return data  # the library says what is wrong
     extensions = der.tlv(_EXTENSIONS, der.tlv(der.SEQUENCE, b"".join(listed)))
@@ -101,12 +101,12 @@ def _without_defaults(data: bytes) -> bytes:
 
 
 def _usual(extension: bytes) -> bytes:
-    oid, *rest = der.parts(extension)
+    oid, *rest = der.sequence_parts(extension)
     if rest[0] == _FALSE:
         rest = rest[1:]
     if oid == _BASIC_CONSTRAINTS and rest[-1][0] == _OCTETS:
-        _, start, _ = der.element(rest[-1])
-        inner = der.parts(rest[-1][start:])
+        _, start, _ = der.read_element(rest[-1])
+        inner = der.sequence_parts(rest[-1][start:])
         if inner[:1] == [_FALSE]:
             rest[-1] = der.tlv(_OCTETS, der.tlv(der.SEQUENCE, b"".join(inner[1:])))
     return der.tlv(der.SEQUENCE, oid + b"".join(rest))

@@ -37,7 +37,7 @@ def spki_sha256(key: PublicKey) -> str:
     return key_identity(key)
 
 
-def vouches(key: object, signature: bytes, payload: bytes) -> bool:
+def is_signed_by(key: object, signature: bytes, payload: bytes) -> bool:
     """Return whether a key signed a payload: ECDSA with the curve's hash, RSA PKCS#1 v1.5 with SHA-256, Ed25519."""
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):

@@ -54,7 +54,7 @@ class Responder:
     issuer: x509.Certificate
 
 
-def names(issuer: x509.Certificate) -> dict[tuple[str, bytes], bytes]:
+def issuer_hashes(issuer: x509.Certificate) -> dict[tuple[str, bytes], bytes]:
     """Return (name of a hash, hash of the CA's key) -> hash of the CA's name, for each hash one may ask by."""
     name, found = issuer.subject.public_bytes(), {}
     for kind in HASHES:
@@ -102,12 +102,12 @@ def sign_answer(responder: Responder, question: Question, standing: OcspStatus, 
     return builder.sign(responder.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-def malformed() -> bytes:
+def malformed_answer() -> bytes:
     """Return the unsigned answer to what is no request."""
     return _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
 
 
-def unauthorized() -> bytes:
+def unauthorized_answer() -> bytes:
     """Return the unsigned answer to a question about another CA (RFC 5019, 2.2.3)."""
     return _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
 
@@ -117,7 +117,7 @@ def try_later() -> bytes:
     return _unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
 
 
-def digest(der: bytes) -> str:
+def answer_digest(der: bytes) -> str:
     """Return the hex SHA-256 of an answer, for its ETag."""
     return _hash(der, hashes.SHA256()).hex()
 

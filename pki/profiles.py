@@ -56,5 +56,5 @@ class CertificateRules:
 
 
 DEVICE = CertificateRules("device", ExtendedKeyUsageOID.CLIENT_AUTH, timedelta(days=365))
-DOOR = CertificateRules("door", ExtendedKeyUsageOID.SERVER_AUTH, timedelta(days=30), renewal=timedelta(days=10))
+SERVER = CertificateRules("door", ExtendedKeyUsageOID.SERVER_AUTH, timedelta(days=30), renewal=timedelta(days=10))
 OCSP = CertificateRules("ocsp", ExtendedKeyUsageOID.OCSP_SIGNING, timedelta(days=2), renewal=timedelta(days=1))

@@ -20,7 +20,7 @@ from pki import constraints, der
 from pki.csr import MAX_CSR, check_key_type, check_possession, csr_key, parse_csr, read_csr
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey, curve_hash, spki, spki_sha256
-from pki.profiles import DEVICE, DOOR, OCSP, CertificateRules
+from pki.profiles import DEVICE, OCSP, SERVER, CertificateRules
 
 MAX_NAME = 64
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
@@ -34,21 +34,21 @@ __all__ = [
     "Issuer",
     "Subject",
     "authority_csr",
+    "certificate_fingerprint",
     "check_authority",
     "check_key_type",
     "check_possession",
     "csr_key",
     "device_subject",
     "device_urn",
-    "door_subject",
-    "fingerprint",
-    "issue",
+    "issue_certificate",
     "issued_by",
     "key_id",
     "parse_csr",
     "random_serial",
     "read_csr",
     "responder_subject",
+    "server_subject",
     "shard_of",
     "spki_sha256",
     "throw_away",
@@ -99,7 +99,7 @@ class Subject:
     key: PublicKey
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
+def certificate_fingerprint(certificate: x509.Certificate) -> str:
     """Return the hex SHA-256 of a certificate."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
@@ -118,7 +118,7 @@ def device_subject(domain: str, key: str, name: str, public: PublicKey) -> Subje
     return Subject(_short(name), names, public)
 
 
-def door_subject(host_names: list[str], public: PublicKey) -> Subject:
+def server_subject(host_names: list[str], public: PublicKey) -> Subject:
     """Return the subject of a server certificate: the names and addresses of the listener.
 
     Raises:
@@ -135,7 +135,7 @@ def responder_subject(name: str, public: PublicKey) -> Subject:
     return Subject(_short(name), (), public)
 
 
-def issue(
+def issue_certificate(
     issuer: Issuer, profile: CertificateRules, subject: Subject, now: datetime, until: datetime
 ) -> x509.Certificate:
     """Build and sign one end-entity certificate; never past the issuer's own end.
@@ -185,7 +185,7 @@ def _signed_certificate(builder: x509.CertificateBuilder, key: CaKey) -> x509.Ce
 
 
 def _resigned(tbs: bytes, draft: bytes, key: CaKey) -> bytes:
-    return der.signed(tbs, der.parts(draft)[1], key.sign(tbs, ec.ECDSA(curve_hash(key))))
+    return der.signed_der(tbs, der.sequence_parts(draft)[1], key.sign(tbs, ec.ECDSA(curve_hash(key))))
 
 
 @cache
@@ -330,4 +330,4 @@ def _digital_signature() -> x509.KeyUsage:
     )
 
 
-PROFILES = {profile.name: profile for profile in (DEVICE, DOOR, OCSP)}
+PROFILES = {profile.name: profile for profile in (DEVICE, SERVER, OCSP)}

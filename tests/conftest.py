@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config, log):
 def _nothing_remembered():
     """Let no test see what another one has rolled back."""
     Recent.forget_all()
-    presence.forget_all()
+    presence.drop_unwritten()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Random single-bit flips inside the signed parts of a good artefact: 100 a format in the suite, 1,000 in ``make judge``."""
+"""Random single-bit flips inside the signed parts of a good artefact: 100 a format in the suite, 1,000 in ``make acceptance``."""
 
 import random
 import struct
@@ -44,8 +44,8 @@ def signed(format_, data):
     if format_ == "esp":
         return [(0, len(data) - esp.SECTOR)]
     if format_ == "swu":
-        found = [data.index(one.data) for one in swu.unpack(data)]
-        return [(at, at + len(one.data)) for at, one in zip(found, swu.unpack(data), strict=True)]
+        found = [data.index(one.data) for one in swu.unpack_cpio(data)]
+        return [(at, at + len(one.data)) for at, one in zip(found, swu.unpack_cpio(data), strict=True)]
     if format_ == "rauc":
         return [(0, len(data) - 8 - struct.unpack(">Q", data[-8:])[0])]
     if format_ == "mender":

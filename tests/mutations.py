@@ -1,4 +1,4 @@
-"""Seeded mutations of good input, and what they are fed to: 500 of each in the suite, 10,000 in ``make judge``."""
+"""Seeded mutations of good input, and what they are fed to: 500 of each in the suite, 10,000 in ``make acceptance``."""
 
 import base64
 import random
@@ -8,7 +8,7 @@ from typing import Any
 
 import cbor2
 
-#: no bad input may hold a door up for longer
+#: no bad input may hold a listener up for longer
 MOST_SECONDS = 1.0
 
 
@@ -81,13 +81,13 @@ def pki_targets():
         Target("requests", csr()[0], parse_csr, refused),
         Target("EST bodies", base64.b64encode(csr()[0]), lambda data: parse_csr(dialect._csr(body(data))), refused),
         Target("OCSP requests", asked, ocsp.read_question, ()),
-        Target("DER", asked, der.parts, refused),
-        Target("TPM public areas", _public(), structures.public, refused),
-        Target("TPM attestations", _attest(), structures.attest, refused),
+        Target("DER", asked, der.sequence_parts, refused),
+        Target("TPM public areas", _public(), structures.parse_public, refused),
+        Target("TPM attestations", _attest(), structures.parse_attest, refused),
         Target(
             "TPM answers",
             cbor2.dumps(answer),
-            lambda data: enrol._answer(codec.decode(body(data, codec.CBOR), None)),
+            lambda data: enrol._answer(codec.decode_body(body(data, codec.CBOR), None)),
             refused,
         ),
     ]
@@ -102,10 +102,10 @@ def format_targets(makers):
     from ota.formats import esp, graph, jws, mcuboot, mender, oms, onnx_model, rauc, swu
 
     def whole(data):
-        mcuboot.read_structure(data, mcuboot.read_header(data))
+        mcuboot.read_structure(data, mcuboot.read_mcuboot_header(data))
 
     def sector(data):
-        esp.inspect(data)
+        esp.inspect_esp(data)
         esp.check_sector(data)
 
     usual = (RefusedBundleError, struct.error, ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError)
@@ -115,13 +115,13 @@ def format_targets(makers):
     return [
         Target("MCUboot images", makers.make("mcuboot")[0], whole, usual),
         Target("ESP images", makers.make("esp")[0], sector, usual),
-        Target("SWUpdate archives", makers.make("swu")[0], swu.unpack, usual),
+        Target("SWUpdate archives", makers.make("swu")[0], swu.unpack_cpio, usual),
         Target("Mender artifacts", makers.make("mender")[0], lambda data: mender._read(io.BytesIO(data)), usual),
         Target("RAUC manifests", manifest.encode(), lambda data: rauc.read_manifest(data.decode("latin-1")), usual),
         Target("detached signatures", token, lambda data: jws.verify_jws(b"payload", data, anchors), usual),
         Target("OMS signatures", folder[1], lambda data: _oms(oms, data), usual),
         Target("TFLite models", makers.make("tflite")[0], graph.read_model, usual),
-        Target("ONNX models", makers.make("onnx")[0], onnx_model.inspect, usual),
+        Target("ONNX models", makers.make("onnx")[0], onnx_model.inspect_onnx, usual),
     ]
 
 
@@ -133,7 +133,7 @@ def description_targets():
     from ota.errors import RefusedBundleError
     from ota.formats import bombs, tarballs
     from ota.formats.swupdate import revisions
-    from ota.formats.swupdate.cpio import unpack
+    from ota.formats.swupdate.cpio import unpack_cpio
     from ota.formats.swupdate.description import read_description
     from ota.formats.swupdate.libconfig import read_libconfig
     from tests.factories import descriptions
@@ -151,12 +151,12 @@ def description_targets():
         Target(
             "descriptions in JSON", descriptions.tree(properties={"a": ["b", 1.5, None]}), read_description, refused
         ),
-        Target("cpio archives", members, unpack, refused),
+        Target("cpio archives", members, unpack_cpio, refused),
         Target("packed tar archives", gzip.compress(descriptions.tarball()), measure, refused),
         Target(
             "expressions of revisions",
             b"^(rev[A-C]+|x{2,3})\\.[0-9]?$",
-            lambda data: revisions.accepts([revisions.PREFIX + data.decode("latin-1")], "revA.1"),
+            lambda data: revisions.accepts_revision([revisions.PREFIX + data.decode("latin-1")], "revA.1"),
             (),
         ),
     ]

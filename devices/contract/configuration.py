@@ -12,7 +12,7 @@ SIGNED_ONLY = frozenset(
 )
 
 
-def merged(target: object, patch: object) -> object:
+def merge_patch(target: object, patch: object) -> object:
     """Return a document after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
@@ -21,7 +21,7 @@ def merged(target: object, patch: object) -> object:
         if value is None:
             made.pop(name, None)
         else:
-            made[name] = merged(made.get(name), value)
+            made[name] = merge_patch(made.get(name), value)
     return made
 
 
@@ -53,6 +53,6 @@ def _check_depth(value: object, depth: int) -> None:
     if depth > MOST_DEPTH or (isinstance(value, dict) and not all(isinstance(name, str) for name in value)):
         msg = f"A configuration may be nested at most {MOST_DEPTH} levels deep, and its names must be strings."
         raise InvalidError(msg)
-    for one in inner:
-        if isinstance(one, dict | list):
-            _check_depth(one, depth + 1)
+    for item in inner:
+        if isinstance(item, dict | list):
+            _check_depth(item, depth + 1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from devices.drift import tails
 from devices.drift.baseline import SHORT_MEMORY, STORED_AS, MetricBaseline, fresh_baseline, merge_baselines
-from devices.drift.metrics import floors, forward
+from devices.drift.metrics import least_scales, stabilise_variance
 from pki.kernel.errors import InvalidError
 
 Array = NDArray[np.float64]
@@ -124,11 +124,11 @@ class Shard:
         present = ~np.isnan(raw)
         reported: Flags = np.asarray(present.any(axis=1))
         self._changed(cohort, reported)
-        values = np.where(present, forward(np.nan_to_num(raw)), 0.0)
+        values = np.where(present, stabilise_variance(np.nan_to_num(raw)), 0.0)
         first = present & (self.reports == 0)[:, None]
         base.level = np.where(first, values, base.level)
         seen = np.maximum(self.reports, 1)[:, None]
-        scale = np.maximum(MEAN_DEVIATION_TO_SIGMA * base.mean_deviation, floors()) * np.sqrt(1 + 1 / seen)
+        scale = np.maximum(MEAN_DEVIATION_TO_SIGMA * base.mean_deviation, least_scales()) * np.sqrt(1 + 1 / seen)
         deviation = np.where(present, values - base.level, 0.0)
         mode = _common_mode(deviation, present & (self.reports >= COHORT_LEAST)[:, None], cohort)
         remainder = np.where(present, deviation - mode, 0.0)
@@ -155,7 +155,7 @@ class Shard:
         """Return the larger score of both channels, and where it is the one of spikes; update sums and tails."""
         base = self.baseline
         size = np.abs(cohort_z)
-        tail = np.where(live, tails.score(size, base.spike_start, base.spike_width), 0.0)
+        tail = np.where(live, tails.score_tail(size, base.spike_start, base.spike_width), 0.0)
         # The median of three reports: a spike has to be seen twice in three reports.
         spike = np.median(np.stack([tail, base.last_tail, base.tail_before]), axis=0)
         base.tail_before = np.where(live, base.last_tail, base.tail_before)
@@ -164,10 +164,12 @@ class Shard:
         base.sum_up = np.where(live, _next_sum(base.sum_up, summed), base.sum_up)
         base.sum_down = np.where(live, _next_sum(base.sum_down, -summed), base.sum_down)
         largest = np.maximum(base.sum_up, base.sum_down)
-        shift = np.where(live, tails.score(largest, base.shift_start, base.shift_width), 0.0)
+        shift = np.where(live, tails.score_tail(largest, base.shift_start, base.shift_width), 0.0)
         settled = learning & (self.reports >= tails.TAIL_FROM)[:, None]
-        base.spike_start, base.spike_width = tails.learn(tails.SPIKE, size, base.spike_start, base.spike_width, settled)
-        base.shift_start, base.shift_width = tails.learn(
+        base.spike_start, base.spike_width = tails.learn_tail(
+            tails.SPIKE, size, base.spike_start, base.spike_width, settled
+        )
+        base.shift_start, base.shift_width = tails.learn_tail(
             tails.SHIFT, largest, base.shift_start, base.shift_width, settled & live
         )
         return np.where(live, np.maximum(spike, shift), 0.0), spike >= shift

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, DriftStep
-from devices.drift.metrics import METRICS, Array, backward
+from devices.drift.metrics import METRICS, Array, restore_unit
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
 from devices.metric_units import amount_in_words
 
@@ -34,7 +34,7 @@ class FlaggedTick:
     strange: list[str]
 
 
-def record(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[str, int]) -> Explanation:
+def explain_step(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[str, int]) -> Explanation:
     """Return the explanation.
 
     Args:
@@ -63,18 +63,18 @@ def record(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[str, in
 def _metrics(case: FlaggedTick, step: DriftStep, raw: Array) -> list[MetricEvidence]:
     excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
     whole = float(excess.sum()) or 1.0
-    found: list[MetricEvidence] = []
+    metrics: list[MetricEvidence] = []
     for column in np.argsort(-excess)[:MOST_METRICS]:
         metric = METRICS[column]
         if excess[column] <= 0:
             break
-        found.append(
+        metrics.append(
             {
                 "name": metric.name,
                 "unit": metric.unit,
                 "trust": "observed" if metric.observed else "self-reported",
                 "observed": round(float(raw[case.row, column]), 2),
-                "expected": round(backward(float(step.expected[case.row, column]), metric.kind), 2),
+                "expected": round(restore_unit(float(step.expected[case.row, column]), metric.kind), 2),
                 "own_z": round(float(step.own_z[case.row, column]), 1),
                 "cohort_z": round(float(step.cohort_z[case.row, column]), 1),
                 "tail": round(float(step.metric_score[case.row, column]), 1),
@@ -82,7 +82,7 @@ def _metrics(case: FlaggedTick, step: DriftStep, raw: Array) -> list[MetricEvide
                 "share": round(float(excess[column]) / whole, 3),
             }
         )
-    return found
+    return metrics
 
 
 def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[PeerScore]:
@@ -94,9 +94,9 @@ def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[
 
 def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
     parts = [
-        f"{one['name']} is {amount_in_words(one['name'], one['observed'])}, "
-        f"expected {amount_in_words(one['name'], one['expected'])}"
-        for one in metrics[:MOST_NAMED]
+        f"{metric['name']} is {amount_in_words(metric['name'], metric['observed'])}, "
+        f"expected {amount_in_words(metric['name'], metric['expected'])}"
+        for metric in metrics[:MOST_NAMED]
     ]
     if strange:
         parts.append(

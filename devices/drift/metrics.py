@@ -48,12 +48,12 @@ _RATIO_EDGE = 1e-4
 _ANSCOMBE_SHIFT = 0.375
 
 
-def floors() -> Array:
+def least_scales() -> Array:
     """Return the least scale of each metric, in transformed units."""
     return np.array([FLOORS[metric.kind] for metric in METRICS])
 
 
-def forward(raw: Array) -> Array:
+def stabilise_variance(raw: Array) -> Array:
     """Return values of shape [D, M] in the units in which their noise is uniform.
 
     ln(1 + x) for levels and rates, Anscombe's square root for counts, the logit for ratios; signed values stay.
@@ -73,7 +73,7 @@ def forward(raw: Array) -> Array:
     return transformed
 
 
-def backward(transformed: float, kind: str) -> float:
+def restore_unit(transformed: float, kind: str) -> float:
     """Return one transformed value in the metric's own unit: the inverse of ``forward``, not below 0 for counts."""
     if kind in {"level", "rate"}:
         return float(np.expm1(transformed))

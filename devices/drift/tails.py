@@ -56,7 +56,7 @@ SPIKE = Law(3.0, 1.0, 0.08)
 SHIFT = Law(6.0, 1.5, 0.25)
 
 
-def score(value: Array, start: Array, width: Array) -> Array:
+def score_tail(value: Array, start: Array, width: Array) -> Array:
     """Return -log10 of the tail probability of each value, at most ``CAP``.
 
     Below the start of the tail the score is linear in the value: only its order matters there.
@@ -71,7 +71,7 @@ def score(value: Array, start: Array, width: Array) -> Array:
     return np.minimum(np.where(excess > 0, above, QUANTILE_SCORE * value / start), CAP)
 
 
-def learn(law: Law, value: Array, start: Array, width: Array, where: NDArray[np.bool_]) -> tuple[Array, Array]:
+def learn_tail(law: Law, value: Array, start: Array, width: Array, where: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Return start and width after one more value, where ``where`` holds.
 
     The start rises by ``(1 - TAIL_SHARE) * step`` for a value above it and falls by ``TAIL_SHARE * step`` for one

@@ -10,7 +10,7 @@ def own_salts(apps, _schema_editor):
     """Give each device a salt of its own: the column's default was evaluated once for all rows."""
     device = apps.get_model("devices", "Device")
     for row in device.objects.all().iterator():
-        row.salt = pki.kernel.ids.salt()
+        row.salt = pki.kernel.ids.new_salt()
         row.save(update_fields=["salt"])
 
 
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='device',
             name='salt',
-            field=models.BinaryField(default=pki.kernel.ids.salt),
+            field=models.BinaryField(default=pki.kernel.ids.new_salt),
         ),
         migrations.AddField(
             model_name='enrolmenttoken',

@@ -76,7 +76,7 @@ class Device(models.Model):
     enrolled_at = models.DateTimeField(null=True)
     presence = models.CharField(max_length=7, default=NEVER_WORD, blank=True)
     trusted_roots = models.CharField(max_length=140, null=True)  # noqa: DJ001  because a default copies SQLite tables
-    salt = models.BinaryField(default=ids.salt)
+    salt = models.BinaryField(default=ids.new_salt)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -19,7 +19,7 @@ from pki.services import own_keys
 REFUSAL = "The presented certificate was not issued by a trusted vendor CA, or it is not valid now."
 
 
-def claim(domain: str, der: bytes, csr: x509.CertificateSigningRequest) -> Claim:
+def claim_by_idevid(domain: str, der: bytes, csr: x509.CertificateSigningRequest) -> Claim:
     """Return the claim of a device with a vendor's certificate.
 
     Raises:

@@ -13,7 +13,7 @@ REFUSAL = (
 )
 
 
-def claim(domain: str, spki: str, csr: x509.CertificateSigningRequest) -> Claim | None:
+def claim_by_key(domain: str, spki: str, csr: x509.CertificateSigningRequest) -> Claim | None:
     """Return the claim of a device whose key was registered, or None when no pre-registered device has that key.
 
     Raises:

@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 REFUSAL = "The enrolment token is not valid for this request. Ask the operator for a new one."
 
 
-def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -> Claim:
+def claim_by_token(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -> Claim:
     """Return what a token permits; the row stays locked until the caller's transaction ends.
 
     Raises:
@@ -42,11 +42,11 @@ def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -
     )
 
 
-def refuse_unknown(home: TrustDomain, secret: str) -> None:
+def refuse_unknown_token(home: TrustDomain, secret: str) -> None:
     """Refuse a secret that is no token's, without a lock: on SQLite guesses would take turns with all writers.
 
     Raises:
-        TokenError: as ``claim`` raises it.
+        TokenError: as ``claim_by_token`` raises it.
     """
     _usable(home, secret, lock=False)
 
@@ -54,7 +54,7 @@ def refuse_unknown(home: TrustDomain, secret: str) -> None:
 def _usable(home: TrustDomain, secret: str, *, lock: bool) -> tuple[str, EnrolmentToken]:
     # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
     digest = secret_hash(secret[:200])
-    token = prepared_sql.get(EnrolmentToken, lock=lock, secret_hash=digest)
+    token = prepared_sql.get_row(EnrolmentToken, lock=lock, secret_hash=digest)
     if token is not None and token.domain_id != home.pk:
         token = None
     cause = "unknown" if token is None else token.state
@@ -80,4 +80,4 @@ def mark_used(secret_hash: str, device: Device, spki: str) -> bool:
 
 def _use(token: EnrolmentToken, device: Device, spki: str) -> None:
     token.used_at, token.used_by_id, token.used_spki = clock.now(), device.pk, spki
-    prepared_sql.update(token, "used_at", "used_by", "used_spki")
+    prepared_sql.update_row(token, "used_at", "used_by", "used_spki")

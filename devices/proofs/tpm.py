@@ -9,7 +9,7 @@ from devices.proofs.claim import Claim, Identity, TpmIdentity, checked_name, wis
 from pki.kernel.errors import UnauthenticatedError
 
 
-def claim(domain: str, shown: TpmIdentity, csr: x509.CertificateSigningRequest) -> Claim:
+def claim_by_tpm(domain: str, shown: TpmIdentity, csr: x509.CertificateSigningRequest) -> Claim:
     """Return the claim of a device with a proved TPM.
 
     Raises:

@@ -9,7 +9,7 @@ from devices.selectors.registry import device_referred
 from pki import selectors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.kernel.filters import number, reference
+from pki.kernel.filters import number_field, reference_field
 from pki.models import Certificate
 
 MOST_DAYS = 3660
@@ -19,8 +19,8 @@ MOST_DAYS = 3660
 class CertificateFilter:
     """The filter of the certificate list."""
 
-    device: str = reference("The device that the certificate names.", "Certificate.subject_key")
-    expiring: str = number(
+    device: str = reference_field("The device that the certificate names.", "Certificate.subject_key")
+    expiring: str = number_field(
         "Expires within this many days, is not revoked, and is not renewed yet.",
         "days",
         MOST_DAYS,
@@ -28,16 +28,16 @@ class CertificateFilter:
     )
 
 
-def certificates(
+def list_device_certificates(
     *,
     actor: Actor,
     wanted: CertificateFilter = CertificateFilter(),
 ) -> QuerySet[Certificate]:
     """Return the certificates that match, newest first; expiring ones in the order of their ends."""
     now = clock.now()
-    rows = selectors.certificates(actor=actor)
+    rows = selectors.list_certificates(actor=actor)
     if wanted.expiring:
-        rows = selectors.expiring(actor=actor, now=now, until=now + timedelta(days=int(wanted.expiring)))
+        rows = selectors.expiring_certificates(actor=actor, now=now, until=now + timedelta(days=int(wanted.expiring)))
     if wanted.device:
         rows = rows.filter(subject_key=device_referred(actor=actor, word=wanted.device).key)
     return rows

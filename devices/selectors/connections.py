@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from devices.models import Device
 from pki.kernel import clock, ids
 from pki.models import Certificate
-from pki.services.certificates import CertificateStanding, standing
+from pki.services.certificates import CertificateStanding, certificate_status
 
 
 def device_behind(gateway: Device, public_id: str) -> Device | None:
@@ -27,7 +27,7 @@ def _served() -> QuerySet[Device]:
     return Device.objects.select_related("domain", "hardware_model", "twin")
 
 
-def barred(fingerprints: Iterable[str]) -> set[str]:
+def barred_fingerprints(fingerprints: Iterable[str]) -> set[str]:
     """Return the device certificates that must be disconnected: revoked, expired, or of a device out of service.
 
     One that has expired within its grace period may stay: the device gateway lets it renew and nothing else. A
@@ -41,11 +41,13 @@ def barred(fingerprints: Iterable[str]) -> set[str]:
             fingerprint__in=wanted[start : start + 500], profile=Certificate.Profile.DEVICE
         )
         held = list(rows)
-        active = Device.objects.filter(public_id__in=[one.subject_key for one in held], state=Device.State.ACTIVE)
-        serving = {(one.key, one.domain_id) for one in active.only("public_id", "domain_id")}
+        active = Device.objects.filter(
+            public_id__in=[certificate.subject_key for certificate in held], state=Device.State.ACTIVE
+        )
+        serving = {(device.key, device.domain_id) for device in active.only("public_id", "domain_id")}
         now = clock.now()
-        for one in held:
-            over = standing(one, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
-            if over or (one.subject_key, one.domain_id) not in serving:
-                found.add(one.fingerprint)
+        for certificate in held:
+            over = certificate_status(certificate, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
+            if over or (certificate.subject_key, certificate.domain_id) not in serving:
+                found.add(certificate.fingerprint)
     return found

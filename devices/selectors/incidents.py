@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from devices.models import Device, Incident
 from devices.selectors.registry import device_referred
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, reference
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.filters import choice_field, reference_field
+from pki.kernel.permissions import Action, permitted_rows
 from pki.selectors.finding import one_by_id
 
 #: columns that a list of incidents shows
@@ -24,13 +24,13 @@ _LISTED = (
 class IncidentFilter:
     """The filter of the incident list."""
 
-    state: str = choice("Whether the incident is open or closed.", Incident.State.values, "Incident.state")
-    device: str = reference("The device that the incident concerns.", "Incident.device")
+    state: str = choice_field("Whether the incident is open or closed.", Incident.State.values, "Incident.state")
+    device: str = reference_field("The device that the incident concerns.", "Incident.device")
 
 
-def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
+def list_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
     """Return the incidents that match, newest first."""
-    rows = permitted(actor, Action.READ, Incident.objects.all())
+    rows = permitted_rows(actor, Action.READ, Incident.objects.all())
     if wanted.state:
         rows = rows.filter(state=wanted.state)
     if wanted.device:
@@ -40,12 +40,12 @@ def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> Que
 
 def listed_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
     """Return the incidents that match, newest first, with only the name of each device."""
-    return incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_LISTED)
+    return list_incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_LISTED)
 
 
 def incidents_of(*, actor: Actor, device: Device) -> QuerySet[Incident]:
     """Return the incidents of a device, newest first."""
-    return incidents(actor=actor).filter(device=device)
+    return list_incidents(actor=actor).filter(device=device)
 
 
 def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
@@ -60,10 +60,10 @@ def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
     return recent.count(), kin.count()
 
 
-def incident(*, actor: Actor, public_id: str | UUID) -> Incident:
+def get_incident(*, actor: Actor, public_id: str | UUID) -> Incident:
     """Return an incident by its public id.
 
     Raises:
         NotFoundError: the actor sees none of that id.
     """
-    return one_by_id(incidents(actor=actor), public_id, "incident")
+    return one_by_id(list_incidents(actor=actor), public_id, "incident")

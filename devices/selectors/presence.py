@@ -14,7 +14,7 @@ from django.db.models import Sum
 from devices.contact_words import PRESENCES
 from devices.models import Device, FleetCount, Presence
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def presence_of(device: Device) -> Presence | None:
 
 def device_counts(*, actor: Actor) -> Counts:
     """Return the numbers of the overview page: sums of few rows, for any number of devices."""
-    changes = permitted(actor, Action.READ, FleetCount.objects.all()).order_by()
+    changes = permitted_rows(actor, Action.READ, FleetCount.objects.all()).order_by()
     kept = dict(changes.values_list("kind").annotate(many=Sum("delta")))
     counted = {kind: kept.get(kind, 0) for kind in FleetCount.Kind.values}
     return Counts(devices=sum(counted[word] for word in PRESENCES), **counted)

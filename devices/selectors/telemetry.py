@@ -8,11 +8,11 @@ from django.db.models import QuerySet
 
 from devices.metrics import NAME
 from devices.models import Device, DeviceLog, Sample, SampleDay, Series, SourceNetwork
-from devices.series import DAY_MS, unpacked
+from devices.series import DAY_MS, unpack_series
 from devices.tick_values import unpack_ticks
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.kernel.filters import setting, word
+from pki.kernel.filters import setting_field, word_field
 from pki.kernel.permissions import Action, require_action
 
 MOST_VALUES = 10_000
@@ -26,12 +26,12 @@ MOST_MS = 10**15 - 1
 class SeriesFilter:
     """The filter of a device's series."""
 
-    metric: str = word("The name of one metric.", NAME.pattern, "Series.metric")
-    since: str = setting(
+    metric: str = word_field("The name of one metric.", NAME.pattern, "Series.metric")
+    since: str = setting_field(
         "Values from this time on.", "unix milliseconds", (0, MOST_MS), "a day before `until`", "Series.start"
     )
-    until: str = setting("Values before this time.", "unix milliseconds", (0, MOST_MS), "now", "Series.start")
-    limit: str = setting(
+    until: str = setting_field("Values before this time.", "unix milliseconds", (0, MOST_MS), "now", "Series.start")
+    limit: str = setting_field(
         "The maximum number of values to return; the newest ones beyond it are omitted.",
         "values",
         (1, MOST_VALUES),
@@ -44,17 +44,17 @@ class SeriesFilter:
 class BehaviourFilter:
     """The period of a device's behaviour to return."""
 
-    ticks: str = setting("The period to look back over.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
+    ticks: str = setting_field("The period to look back over.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
 
 
 def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]]:
     """Return the values of a device's series that match: (unix milliseconds, value), oldest first."""
     until = int(wanted.until or clock.now().timestamp() * 1000 + 1)
     since = int(wanted.since or max(until - DAY_MS, 0))
-    return series(device, wanted.metric, since, until, int(wanted.limit))
+    return read_series(device, wanted.metric, since, until, int(wanted.limit))
 
 
-def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int) -> list[tuple[int, float]]:
+def read_series(device: Device, metric: str, since_ms: int, until_ms: int, most: int) -> list[tuple[int, float]]:
     """Return the values of a metric that a device sent as series: (unix milliseconds, value), oldest first.
 
     Args:
@@ -67,13 +67,13 @@ def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int)
     rows = Series.objects.filter(device_id=device.pk, metric=metric, start__lt=until_ms, start__gte=since_ms - DAY_MS)
     found: list[tuple[int, float]] = []
     for start, step, values in rows.order_by("start", "id").values_list("start", "step_ms", "values").iterator():
-        found += [one for one in unpacked(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
+        found += [one for one in unpack_series(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
         if len(found) >= most:
             break
     return sorted(found)[:most]
 
 
-def behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
+def read_behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
     """Return a device's values in the last ``ticks`` ticks: metric -> (tick, value), oldest first."""
     since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict[str, dict[int, float]](dict)
     # Rows first: what is packed between the two statements is then found twice, and not missed.

@@ -9,8 +9,8 @@ from devices.proofs.claim import Claim
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DeniedError, LimitedError, NotFoundError
-from pki.kernel.permissions import Action, permitted
-from pki.selectors import domain as domain_of
+from pki.kernel.permissions import Action, permitted_rows
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 LIFE = timedelta(days=7)
@@ -21,7 +21,7 @@ WAIT = "The enrolment is waiting for approval. Send the same request again later
 State = EnrolmentRequest.State
 
 
-def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
+def ask_approval(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
     """Return the number of seconds until the next retry, or None when the enrolment is approved.
 
     Raises:
@@ -50,7 +50,7 @@ def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") ->
         NotFoundError: this domain has no enrolment with that id.
         ConflictError: it is not pending any more.
     """
-    rows = permitted(actor, Action.APPROVE_ENROLMENT, EnrolmentRequest.objects.all())
+    rows = permitted_rows(actor, Action.APPROVE_ENROLMENT, EnrolmentRequest.objects.all())
     with transaction.atomic():
         row = rows.select_for_update(of=("self",)).filter(public_id=public_id).first()
         if row is None:

@@ -15,7 +15,7 @@ from pki import x509 as rules
 from pki.foreign import read_certificate
 from pki.kernel import clock
 from pki.kernel.errors import DomainError, InvalidError, LimitedError, UnauthenticatedError
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import own_keys
 from pki.tpm import credential, structures
 
@@ -68,7 +68,7 @@ def challenge(*, domain: str, ek_certificate: bytes, ek_public: bytes, ak_public
         UnauthenticatedError: no trusted vendor has certified the key.
         InvalidError: a structure is malformed, or a key has not the attributes that it must have.
     """
-    ek, ak = structures.public(ek_public), structures.public(ak_public)
+    ek, ak = structures.parse_public(ek_public), structures.parse_public(ak_public)
     credential.check_ek(ek)
     credential.check_ak(ak)
     anchor, serial = _vouched(domain, ek_certificate, ek)
@@ -101,7 +101,7 @@ def check_attestation(*, domain: str, answer: Attestation, csr: x509.Certificate
         InvalidError: an attestation does not say what it must.
     """
     row = _use(domain, answer)
-    ak = structures.public(bytes(row.ak_public))
+    ak = structures.parse_public(bytes(row.ak_public))
     try:
         key = _certified(ak, answer)
         credential.check_device_key(key)
@@ -133,7 +133,7 @@ def _use(domain: str, answer: Attestation) -> TpmChallenge:
 
 def _certified(ak: structures.Public, answer: Attestation) -> structures.Public:
     credential.verify_signature(ak.key, answer.key_signature, answer.key_attest)
-    attest, key = structures.attest(answer.key_attest), structures.public(answer.key_public)
+    attest, key = structures.parse_attest(answer.key_attest), structures.parse_public(answer.key_public)
     if attest.kind != structures.CERTIFY or attest.name != key.name:
         msg = "The attestation key certified a different key."
         raise InvalidError(msg)
@@ -142,7 +142,7 @@ def _certified(ak: structures.Public, answer: Attestation) -> structures.Public:
 
 def _quoted(ak: structures.Public, answer: Attestation, nonce: bytes) -> bytes:
     credential.verify_signature(ak.key, answer.quote_signature, answer.quote)
-    quote = structures.attest(answer.quote)
+    quote = structures.parse_attest(answer.quote)
     if quote.kind != structures.QUOTE or not hmac.compare_digest(quote.nonce, nonce):
         msg = "The quote does not match this challenge."
         raise InvalidError(msg)
@@ -167,7 +167,7 @@ def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnch
         raise UnauthenticatedError(REFUSAL) from error
     now = clock.now()
     in_time = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-    if not in_time or EK_USAGE not in {one.dotted_string for one in usages} or certificate.public_key() != ek.key:
+    if not in_time or EK_USAGE not in {usage.dotted_string for usage in usages} or certificate.public_key() != ek.key:
         raise UnauthenticatedError(REFUSAL)
     rows = VendorAnchor.objects.filter(domain__slug=domain, kind=HardwareIdentity.Kind.TPM, withdrawn_at__isnull=True)
     for row in rows:

@@ -8,13 +8,13 @@ from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError
-from pki.kernel.permissions import Action, permitted, pick_one
+from pki.kernel.permissions import Action, permitted_rows, pick_one
 from pki.services import ledger
 
 MOST = 5000
 
 
-def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway: Device) -> Device:
+def register_child(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway: Device) -> Device:
     """Register a child behind a gateway; it is in service at once and has no certificate.
 
     Args:
@@ -26,7 +26,7 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
     Raises:
         ConflictError: the name is taken, the gateway is out of service or a child, or has too many.
     """
-    gateways = permitted(actor, Action.REGISTER_CHILD, Device.objects.all())
+    gateways = permitted_rows(actor, Action.REGISTER_CHILD, Device.objects.all())
     check_name(name)
     with transaction.atomic():
         above = pick_one(gateways.select_for_update(of=("self",)), gateway)

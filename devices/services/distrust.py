@@ -7,7 +7,7 @@ from pki.kernel.actor import Actor
 MOST = 300
 
 
-def tell(*, actor: Actor, device: Device, reason: str) -> None:
+def report_distrust(*, actor: Actor, device: Device, reason: str) -> None:
     """Open an incident that says what a device does not trust; the device is not quarantined for it.
 
     Args:
@@ -17,10 +17,12 @@ def tell(*, actor: Actor, device: Device, reason: str) -> None:
     """
     actor.require_device(device.key)
     text = f"it rejects this server's update metadata: {reason[:MOST]}"
-    incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="distrust", text=text)
+    incidents.open_critical(
+        domain=actor.domain, device=device, by="distrust", layer="distrust", kind="distrust", text=text
+    )
 
 
-def unattested(*, actor: Actor, device: Device, reason: str) -> None:
+def report_unattested(*, actor: Actor, device: Device, reason: str) -> None:
     """Open an incident: a device that measured its images again found other bytes than the installed ones.
 
     Args:
@@ -30,4 +32,6 @@ def unattested(*, actor: Actor, device: Device, reason: str) -> None:
     """
     actor.require_device(device.key)
     text = f"at re-attestation it did not find the installed image: {reason[:MOST]}"
-    incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="attestation", text=text)
+    incidents.open_critical(
+        domain=actor.domain, device=device, by="distrust", layer="distrust", kind="attestation", text=text
+    )

@@ -41,7 +41,7 @@ class _Member:
     cohort: str
 
 
-def tick(*, domain: TrustDomain) -> list[Incident]:
+def score_ticks(*, domain: TrustDomain) -> list[Incident]:
     """Score every whole tick since the last run; return the incidents opened or extended."""
     # Check first: the job runs more often than ticks end, and reading a fleet without new samples costs time.
     first, newest = unscored_ticks(domain=domain)
@@ -49,11 +49,11 @@ def tick(*, domain: TrustDomain) -> list[Incident]:
         return []
     state, shard, novelty = _load(domain)
     members = _members(domain)
-    found: list[Incident] = []
+    opened: list[Incident] = []
     for number in range(first, newest + 1):
-        found += _one(domain, number, members, shard, novelty)
+        opened += _one(domain, number, members, shard, novelty)
     _save(state, newest, shard, novelty)
-    return found
+    return opened
 
 
 def unscored_ticks(*, domain: TrustDomain) -> tuple[int, int]:
@@ -123,7 +123,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
     # Deviations from before an incident was closed belong to that incident: one incident per change.
     settled = Incident.objects.filter(domain=domain, closed_at__gte=at).values_list("device_id", flat=True)
     known = set(settled)
-    actor = actors.system(domain.slug, "drift")
+    actor = actors.system_actor(domain.slug, "drift")
     found = []
     for device, row in now.row_of.items():
         numeric = float(step.score[row]) > theta
@@ -136,7 +136,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
                 actor=actor,
                 device=Device.objects.select_related("hardware_model", "twin", "domain").get(pk=device),
                 severity="high" if numeric and device in strange else "medium",
-                explanation=explain.record(case, step, now.x, _kin(now, member)),
+                explanation=explain.explain_step(case, step, now.x, _kin(now, member)),
             )
         )
     return found

@@ -69,15 +69,15 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
         x509.check_key_type(key, wanted.key_types)
         if why := claim.why_approval or ("the certificate profile requires approval" if wanted.approval else ""):
             x509.check_possession(csr)
-        waiting = approvals.ask(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
+        waiting = approvals.ask_approval(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
         if waiting is None:
-            anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
+            anybody = actors.device_actor(domain.slug, "", via=via, request_id=request_id)
             return _enrol(domain, claim, csr.public_bytes(Encoding.DER), wanted, anybody)
     # Outside the transaction, so that the request is kept.
     raise PendingError(approvals.WAIT, retry_after=waiting)
 
 
-def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
+def enrol_with_keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
     """Enrol a device whose key the signer makes and returns once; the server does not keep it.
 
     The request gives the name only; it must still be signed by the key inside, so that it cannot be replayed.
@@ -97,11 +97,11 @@ def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id:
                 f"The profile {wanted.name} does not allow server-side key generation. Generate the key on the device."
             )
             raise DeniedError(msg)
-        anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
+        anybody = actors.device_actor(domain.slug, "", via=via, request_id=request_id)
         return _enrol(domain, claim, b"", wanted, anybody)
 
 
-def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -> Certificate:
+def renew_identity(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -> Certificate:
     """Renew or re-key: a new certificate for the same device, in the lineage of the one shown.
 
     The same certificate with the same key again returns the same answer.
@@ -142,19 +142,19 @@ def _successor(current: Certificate, spki: str) -> Certificate | None:
 def _refuse_unknown(domain: TrustDomain, shown: Shown) -> None:
     """Refuse an unknown token before the transaction, which would take SQLite's only write lock."""
     if shown.tpm is None and shown.secret:
-        token.refuse_unknown(domain, shown.secret)
+        token.refuse_unknown_token(domain, shown.secret)
 
 
 def _claim(domain: TrustDomain, shown: Shown, csr: Csr, spki: str) -> Claim:
     """Return the identity that the strongest of the device's proofs shows."""
     if shown.tpm is not None:
-        return tpm.claim(domain.slug, shown.tpm, csr)
+        return tpm.claim_by_tpm(domain.slug, shown.tpm, csr)
     if shown.secret:
-        return token.claim(domain, shown.secret, csr)
-    if (expected := preregistered.claim(domain.slug, spki, csr)) is not None:
+        return token.claim_by_token(domain, shown.secret, csr)
+    if (expected := preregistered.claim_by_key(domain.slug, spki, csr)) is not None:
         return expected
     if shown.certificate:
-        return idevid.claim(domain.slug, shown.certificate, csr)
+        return idevid.claim_by_idevid(domain.slug, shown.certificate, csr)
     raise UnauthenticatedError(preregistered.REFUSAL)
 
 
@@ -162,19 +162,19 @@ def _profile(domain: str, claim: Claim, asked: str) -> CertificateRules:
     if asked and asked != claim.profile:
         msg = f"The proof permits the profile {claim.profile}, not {asked[:40]}."
         raise DeniedError(msg)
-    found = profiles.profile_of(domain, claim.profile)
-    if found.proofs and claim.kind not in found.proofs:
-        msg = f"The profile {found.name} requires one of these proofs: {', '.join(sorted(found.proofs))}."
+    rules = profiles.profile_of(domain, claim.profile)
+    if rules.proofs and claim.kind not in rules.proofs:
+        msg = f"The profile {rules.name} requires one of these proofs: {', '.join(sorted(rules.proofs))}."
         raise DeniedError(msg)
-    return found
+    return rules
 
 
 def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: CertificateRules, anybody: Actor) -> Enrolled:
     device = _device(domain, claim)
-    actor = actors.device(domain.slug, device.key, via=anybody.via, request_id=anybody.request_id)
+    actor = actors.device_actor(domain.slug, device.key, via=anybody.via, request_id=anybody.request_id)
     if claim.replaces:
         _retire_board(device)
-    facts = {"proof": claim.kind, "name": commitment(device, device.name)}
+    facts = {"proof": claim.kind, "name": personal_commitment(device, device.name)}
     issued = certificates.issue_device(
         actor=actor,
         csr=csr,
@@ -188,7 +188,7 @@ def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: CertificateRu
     return Enrolled(device, issued.certificate, issued.key)
 
 
-def commitment(device: Device, value: str) -> str:
+def personal_commitment(device: Device, value: str) -> str:
     """Return the audit log's salted commitment to personal data; nobody can check it once the salt is erased."""
     return hashlib.sha256(b"muster-commitment\x00" + bytes(device.salt) + value.encode()).hexdigest()
 
@@ -197,7 +197,7 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
     assert claim.done is not None  # noqa: S101  because the caller has looked; this tells the type checker
     device, used_spki = claim.done
     if used_spki == spki:
-        for certificate in certificates_of(actor=actors.system(domain, "enrolment"), subject_key=device.key):
+        for certificate in certificates_of(actor=actors.system_actor(domain, "enrolment"), subject_key=device.key):
             if certificate.spki_sha256 == spki and certificate.revoked_at is None:
                 return Enrolled(device, certificate)
     _logger.warning("an enrolment was refused", extra={"cause": "used", "device": device.key})
@@ -206,7 +206,7 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
 
 def _device(domain: TrustDomain, claim: Claim) -> Device:
     """Return the device to enrol: a registered or a new one; an active device only for a replacement board."""
-    device = prepared_sql.get(Device, lock=True, domain_id=domain.pk, name=claim.name)
+    device = prepared_sql.get_row(Device, lock=True, domain_id=domain.pk, name=claim.name)
     if device is None:
         return _new_device(domain, claim)
     device.domain = domain
@@ -216,7 +216,7 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
         raise TokenError(token.REFUSAL)
     device.state = Device.State.ACTIVE
     device.enrolled_at = clock.now()
-    prepared_sql.update(device, "state", "enrolled_at")
+    prepared_sql.update_row(device, "state", "enrolled_at")
     Twin.objects.update_or_create(device=device, defaults={"fork_token": "", "fork_previous": ""})
     return device
 
@@ -224,7 +224,7 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
 def _new_device(domain: TrustDomain, claim: Claim) -> Device:
     now = clock.now()
     try:
-        device = prepared_sql.create(
+        device = prepared_sql.insert_row(
             Device,
             domain=domain,
             name=claim.name,
@@ -236,17 +236,17 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
     except IntegrityError as error:
         # Another request enrolled under this name at the same moment; this refusal ends the transaction.
         raise TokenError(token.REFUSAL) from error
-    prepared_sql.create(Twin, device=device)
+    prepared_sql.insert_row(Twin, device=device)
     fleet_counts.note_count(domain.pk, NEVER_WORD, 1)
     return device
 
 
 def _retire_board(device: Device) -> None:
     """Revoke the certificates of the old board, and remove its hardware identities."""
-    guard = actors.system(device.domain.slug, "board-replacement")
-    for one in certificates_of(actor=guard, subject_key=device.key):
-        if one.revoked_at is None:
-            certificates.revoke(actor=guard, fingerprint=one.fingerprint, reason="superseded")
+    guard = actors.system_actor(device.domain.slug, "board-replacement")
+    for certificate in certificates_of(actor=guard, subject_key=device.key):
+        if certificate.revoked_at is None:
+            certificates.revoke(actor=guard, fingerprint=certificate.fingerprint, reason="superseded")
     HardwareIdentity.objects.filter(device=device).delete()
     ledger.record(actor=guard, action="device.board-replaced", thing=("device", device.key))
 

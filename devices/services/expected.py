@@ -12,16 +12,16 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.kernel.pem import read_der
-from pki.kernel.permissions import Action, permitted, require_action
+from pki.kernel.permissions import Action, permitted_rows, require_action
 from pki.profiles import DEVICE
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger, own_keys, profiles
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SERIAL = re.compile(r"[\x21-\x7e]{1,100}")
 
 
-def register(
+def preregister_device(
     *,
     actor: Actor,
     serial: str,
@@ -102,7 +102,7 @@ def trust_vendor(
 
 def distrust_vendor(*, actor: Actor, public_id: str) -> VendorAnchor:
     """Stop trusting a vendor's certificate: no device can enrol with it; enrolled devices stay."""
-    vendors = permitted(actor, Action.DISTRUST_VENDOR, VendorAnchor.objects.all())
+    vendors = permitted_rows(actor, Action.DISTRUST_VENDOR, VendorAnchor.objects.all())
     with transaction.atomic():
         row = vendors.filter(public_id=public_id).first()
         if row is None:

@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 def note_count(domain_id: int, kind: str, delta: int) -> None:
     """Note a change of one count, in the transaction that changes what is counted."""
-    prepared_sql.create(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
+    prepared_sql.insert_row(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
 
 
 def note_counts(deltas: Mapping[tuple[int, str], int]) -> None:
@@ -78,8 +78,8 @@ def _differences(domain: TrustDomain) -> dict[str, int]:
     parts = [_counted(words, F("presence")), _counted(held, Value(_KINDS.QUARANTINED.value))]
     parts.append(_counted(opened, Value(_KINDS.OPEN_INCIDENTS.value)))
     rows = kept.values_list("kind", "many").union(*parts, all=True)
-    found = _sums((domain.pk, kind, many or 0) for kind, many in rows)
-    return {kind: many for (_, kind), many in found.items() if many}
+    counts = _sums((domain.pk, kind, many or 0) for kind, many in rows)
+    return {kind: many for (_, kind), many in counts.items() if many}
 
 
 def _counted(rows: QuerySet[Device] | QuerySet[Incident], kind: F | Value) -> QuerySet[Device] | QuerySet[Incident]:
@@ -88,7 +88,7 @@ def _counted(rows: QuerySet[Device] | QuerySet[Incident], kind: F | Value) -> Qu
 
 
 def _sums(rows: Iterable[tuple[int, str, int]]) -> Counter[tuple[int, str]]:
-    found: Counter[tuple[int, str]] = Counter()
+    counts: Counter[tuple[int, str]] = Counter()
     for domain, kind, many in rows:
-        found[domain, kind] += many
-    return found
+        counts[domain, kind] += many
+    return counts

@@ -18,7 +18,7 @@ SENTENCE = (
 )
 
 
-def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
+def exchange_fork_token(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
     """Compare a report's token with the one that was issued; return the next one.
 
     The last but one is valid too, since an answer may get lost. A device may send none until it has received one.
@@ -40,10 +40,10 @@ def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
         twin.save(update_fields=["fork_token", "fork_previous"])
         if forked:
             kinds = {"by": "fork-test", "layer": "invariant", "kind": "fork"}
-            incidents.tell(domain=actor.domain, device=device, text=SENTENCE, **kinds)
+            incidents.open_critical(domain=actor.domain, device=device, text=SENTENCE, **kinds)
     return fresh
 
 
-def forget_all() -> None:
+def forget_fork_tokens() -> None:
     """Reset all tokens: after a restore devices hold tokens that this database never issued."""
     Twin.objects.update(fork_token="", fork_previous="")

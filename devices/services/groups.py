@@ -10,7 +10,7 @@ from devices.models import Device, Group, GroupMember
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, require_action, require_on
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 MOST_AT_ONCE = 1000
@@ -50,7 +50,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
     if group.query:
         msg = "This group's query selects its members. Create a listed group to choose them yourself."
         raise ConflictError(msg)
-    added, removed = [one.pk for one in add], [one.pk for one in remove]
+    added, removed = [device.pk for device in add], [device.pk for device in remove]
     with transaction.atomic():
         rows = [GroupMember(group=group, device_id=key) for key in added]
         GroupMember.objects.bulk_create(rows, ignore_conflicts=True)

@@ -9,12 +9,12 @@ from devices import metrics, runtime
 from devices.models import HardwareModel
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.permissions import Action, permitted, pick_one, require_action
-from pki.selectors import domain as domain_of
+from pki.kernel.permissions import Action, permitted_rows, pick_one, require_action
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 
-def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, arena: int = 0) -> HardwareModel:
+def register_model(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, arena: int = 0) -> HardwareModel:
     """Register a hardware model; identifiers are UUIDv5 as in SUIT and MCUboot.
 
     Args:
@@ -54,31 +54,31 @@ def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, aren
     return model
 
 
-def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> HardwareModel:
+def classify_metrics(*, actor: Actor, model: HardwareModel, telemetry: object) -> HardwareModel:
     """Set which metrics a hardware model may report, and which must not leave the device; empty for the usual ones.
 
     Raises:
         InvalidError: no map of metric names to data classes.
     """
-    models = permitted(actor, Action.CLASSIFY_TELEMETRY, HardwareModel.objects.all())
+    models = permitted_rows(actor, Action.CLASSIFY_TELEMETRY, HardwareModel.objects.all())
     found = pick_one(models, model)
-    return _change(actor, found, "hardware.classified", {"telemetry": metrics.schema(telemetry)})
+    return _change(actor, found, "hardware.classified", {"telemetry": metrics.parse_schema(telemetry)})
 
 
-def describe(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
+def set_runtime_profile(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
     """Set the runtime profile of a hardware model; the compatibility check uses it from now on.
 
     Args:
         actor: an operator.
         model: the kind of device.
-        profile: see ``devices.runtime.profile``; empty says nothing.
+        profile: see ``devices.runtime.parse_runtime_profile``; empty says nothing.
 
     Raises:
         InvalidError: the profile is malformed; it says where.
     """
-    models = permitted(actor, Action.DESCRIBE_HARDWARE, HardwareModel.objects.all())
+    models = permitted_rows(actor, Action.DESCRIBE_HARDWARE, HardwareModel.objects.all())
     found = pick_one(models, model)
-    return _change(actor, found, "hardware.described", {"runtime": runtime.profile(profile)})
+    return _change(actor, found, "hardware.described", {"runtime": runtime.parse_runtime_profile(profile)})
 
 
 def _change(

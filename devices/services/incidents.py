@@ -10,7 +10,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.permissions import Action, permitted, require_on
+from pki.kernel.permissions import Action, permitted_rows, require_on
 from pki.selectors.finding import one_by_id
 from pki.services import ledger
 
@@ -24,7 +24,7 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
         severity: low, medium or high.
         explanation: the record of ``devices.incident_documents.Explanation``.
     """
-    rows = permitted(actor, Action.OPEN_INCIDENT, Incident.objects.all())
+    rows = permitted_rows(actor, Action.OPEN_INCIDENT, Incident.objects.all())
     with transaction.atomic():
         incident = rows.select_for_update(of=("self",)).filter(device=device, state=Incident.State.OPEN).first()
         if incident is not None:
@@ -44,7 +44,7 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
     return incident
 
 
-def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: str) -> Incident:
+def open_critical(*, domain: str, device: Device, by: str, layer: str, kind: str, text: str) -> Incident:
     """Open a critical incident for an event that is not a measurement.
 
     Args:
@@ -66,10 +66,10 @@ def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: s
         "peers": [],
         "text": text,
     }
-    return raise_for(actor=actors.system(domain, by), device=device, severity="high", explanation=explanation)
+    return raise_for(actor=actors.system_actor(domain, by), device=device, severity="high", explanation=explanation)
 
 
-def react(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
+def record_reaction(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
     """Record on the incident what was done about it."""
     with transaction.atomic():
         rows = Incident.objects.select_for_update(of=("self",))
@@ -85,7 +85,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         ConflictError: it is closed already.
         InvalidError: the verdict is not one of true, benign, false, healed.
     """
-    rows = permitted(actor, Action.CLOSE_INCIDENT, Incident.objects.select_related("device"))
+    rows = permitted_rows(actor, Action.CLOSE_INCIDENT, Incident.objects.select_related("device"))
     if verdict not in Incident.Verdict.values:
         msg = f"The verdict must be one of {', '.join(Incident.Verdict.values)}."
         raise InvalidError(msg)

@@ -38,11 +38,11 @@ class _Contact:
     is_fresh: bool
 
 
-def add(rows: Iterable[Row]) -> None:
+def add_samples(rows: Iterable[Row]) -> None:
     """Combine samples with those of their ticks, by the rule of each metric: several workers write parts of a tick."""
     sorted_rows: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda one: one[:3]):  # in one order: two workers never wait for each other
-        sorted_rows.setdefault(metrics.combined(row[2]), []).append(row)
+        sorted_rows.setdefault(metrics.combining_rule(row[2]), []).append(row)
     with connections["telemetry"].cursor() as cursor:
         for way, some in sorted(sorted_rows.items()):
             cursor.executemany(
@@ -52,21 +52,21 @@ def add(rows: Iterable[Row]) -> None:
             )
 
 
-def contacts(seen: Contacts) -> list[Row]:
+def write_contacts(seen: Contacts) -> list[Row]:
     """Store time and address of last contacts; return the resulting gaps and networks as samples.
 
     Args:
         seen: internal id -> moment and address.
     """
-    found = _compared(seen)
+    contacts = _compared(seen)
     Presence.objects.bulk_create(
         [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in sorted(seen.items())],
         update_conflicts=True,
         unique_fields=["device_id"],
         update_fields=["last_seen", "address"],
     )
-    gaps = [(one.device, one.tick, metrics.GAP, one.gap) for one in found if one.gap is not None]
-    return gaps + _of_networks([one for one in found if one.is_fresh and one.network])
+    gaps = [(contact.device, contact.tick, metrics.GAP, contact.gap) for contact in contacts if contact.gap is not None]
+    return gaps + _of_networks([contact for contact in contacts if contact.is_fresh and contact.network])
 
 
 def _compared(seen: Contacts) -> list[_Contact]:
@@ -79,11 +79,11 @@ def _compared(seen: Contacts) -> list[_Contact]:
 
 
 def _contact(device: int, at: datetime, address: str, before: tuple[datetime, str] | None) -> _Contact:
-    tick, network = _tick(at), networks.prefix(address)
+    tick, network = _tick(at), networks.network_prefix(address)
     if before is None:
         return _Contact(device, tick, None, network, is_fresh=True)
     gap = max((at - before[0]).total_seconds(), 0.0)
-    is_fresh = _tick(before[0]) != tick or (before[1] != address and networks.prefix(before[1]) != network)
+    is_fresh = _tick(before[0]) != tick or (before[1] != address and networks.network_prefix(before[1]) != network)
     return _Contact(device, tick, gap, network, is_fresh)
 
 
@@ -92,16 +92,21 @@ def _of_networks(fresh: list[_Contact]) -> list[Row]:
     counted: list[Row] = []
     for start in range(0, len(fresh), AT_ONCE):
         some = fresh[start : start + AT_ONCE]
-        rows = SourceNetwork.objects.filter(device_id__in=[one.device for one in some])
+        rows = SourceNetwork.objects.filter(device_id__in=[contact.device for contact in some])
         known = {(device, prefix): (tick, key) for device, prefix, tick, key in rows.values_list(*_KNOWN)}
-        counted += [(one.device, one.tick, metrics.SOURCES, 1.0) for one in some if _is_first(one, known)]
+        counted += [
+            (contact.device, contact.tick, metrics.SOURCES, 1.0) for contact in some if _is_first(contact, known)
+        ]
         SourceNetwork.objects.bulk_create(
-            [SourceNetwork(device_id=one.device, prefix=one.network, last_tick=one.tick) for one in some],
+            [
+                SourceNetwork(device_id=contact.device, prefix=contact.network, last_tick=contact.tick)
+                for contact in some
+            ],
             update_conflicts=True,
             unique_fields=["device_id", "prefix"],
             update_fields=["last_tick"],
         )
-        _make_room({one.device for one in some if (one.device, one.network) not in known}, known)
+        _make_room({contact.device for contact in some if (contact.device, contact.network) not in known}, known)
     return counted
 
 

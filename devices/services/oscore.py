@@ -49,7 +49,7 @@ class Material:
     recipient_next: int
 
 
-def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
+def provision_context(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
     """Make a context for a device whose certificate was verified in this handshake; the oldest contexts end.
 
     Raises:
@@ -67,35 +67,35 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
         made = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
         OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
-        changes.note(device.key)
+        changes.note_changes(device.key)
         detail = {"kid": str(made), "certificate": certificate.fingerprint}
         ledger.record(actor=actor, action="device.oscore-provisioned", thing=("device", device.key), detail=detail)
     return _material(made, derived)
 
 
-def material(kid: bytes) -> Material:
+def context_material(kid: bytes) -> Material:
     """Return the values from which a device gateway derives the context of a Sender ID.
 
     Raises:
         NotFoundError: there is none, or it has ended.
         SignerError: the signer does not answer.
     """
-    found = None
+    context = None
     if len(kid) == KID_BYTES:
         rows = OscoreContext.objects.select_related("certificate__domain")
-        found = rows.filter(kid=int.from_bytes(kid, "big")).first()
-    if found is None:
+        context = rows.filter(kid=int.from_bytes(kid, "big")).first()
+    if context is None:
         msg = "There is no such context. Request a new one at /v1/oscore with the device's certificate."
         raise NotFoundError(msg)
-    return _material(found, _derived(found.kid, found.certificate))
+    return _material(context, _derived(context.kid, context.certificate))
 
 
-def stands(kid: bytes) -> bool:
+def is_context_valid(kid: bytes) -> bool:
     """Return whether a context is still valid."""
     return OscoreContext.objects.filter(kid=int.from_bytes(kid, "big")).exists()
 
 
-def reserve(kid: bytes) -> int:
+def reserve_numbers(kid: bytes) -> int:
     """Reserve ``BLOCK`` Sender Sequence Numbers of ours and return the first.
 
     They follow the clock where that is ahead: a database restored from an old copy repeats none, as long as fewer than
@@ -109,7 +109,7 @@ def reserve(kid: bytes) -> int:
     return first
 
 
-def accepting(kid: bytes, number: int) -> int:
+def note_accepting(kid: bytes, number: int) -> int:
     """Reserve a block of the device's numbers before one of them is accepted; return its end."""
     with transaction.atomic():
         row = _locked(kid)
@@ -119,7 +119,7 @@ def accepting(kid: bytes, number: int) -> int:
     return row.recipient_next
 
 
-def rest(ended: list[tuple[bytes, int, int]]) -> None:
+def store_numbers(ended: list[tuple[bytes, int, int]]) -> None:
     """Store the exact sequence numbers of contexts that a gateway drops and no other process took over.
 
     Args:
@@ -132,17 +132,17 @@ def rest(ended: list[tuple[bytes, int, int]]) -> None:
                 rows.update(recipient_next=accepted)
 
 
-def distrust() -> None:
+def distrust_numbers() -> None:
     """After a restore: require a fresh challenge for device numbers, and skip own numbers that may be used already."""
     OscoreContext.objects.update(recipient_next=NO_NUMBER, sender_next=F("sender_next") + JUMP)
 
 
 def _locked(kid: bytes) -> OscoreContext:
-    found = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
-    if found is None:
+    context = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
+    if context is None:
         msg = "The context is no longer valid. Request a new one."
         raise NotFoundError(msg)
-    return found
+    return context
 
 
 def _fresh_kid() -> int:

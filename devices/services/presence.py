@@ -34,7 +34,7 @@ _lock = threading.Lock()
 _gathered = _HeardDevices()
 
 
-def seen(device_id: int, address: str, bytes_in: int, bytes_out: int, *, routine: bool = True) -> None:
+def note_request(device_id: int, address: str, bytes_in: int, bytes_out: int, *, routine: bool = True) -> None:
     """Note one request of a device; nothing is written yet.
 
     Args:
@@ -73,7 +73,7 @@ def seen_often(counted: dict[int, tuple[int, str]], bytes_out: int) -> None:
             counts[2] += requests * bytes_out
 
 
-def notice(fingerprint: str, *names: str) -> None:
+def note_peer(fingerprint: str, *names: str) -> None:
     """Record observations about the peer of a certificate, which need not be one of our devices; not written yet.
 
     Args:
@@ -89,14 +89,14 @@ def notice(fingerprint: str, *names: str) -> None:
             _gathered.noticed[place] = _gathered.noticed.get(place, 0) + 1
 
 
-def answered(fingerprint: str, status: int) -> None:
+def note_answer(fingerprint: str, status: int) -> None:
     """Note how a request was answered, by its status in HTTP's numbers."""
     if status >= SERVER_ERROR:
-        notice(fingerprint, "http_5xx")
+        note_peer(fingerprint, "http_5xx")
     elif status in NOT_LET_IN:
-        notice(fingerprint, "http_4xx", "auth_failures")
+        note_peer(fingerprint, "http_4xx", "auth_failures")
     elif status >= CLIENT_ERROR:
-        notice(fingerprint, "http_4xx")
+        note_peer(fingerprint, "http_4xx")
 
 
 def note_measured(device_id: int, name: str, value: float) -> None:
@@ -113,7 +113,7 @@ def note_measured(device_id: int, name: str, value: float) -> None:
             _gathered.measured.append((device_id, tick, name, value))
 
 
-def flush() -> int:
+def flush_presence() -> int:
     """Write what was collected in one transaction; return how many devices were seen."""
     batch = _taken()
     if not batch.seen and not batch.noticed and not batch.measured:
@@ -124,12 +124,12 @@ def flush() -> int:
         _logger.warning("certificate observations could not be matched to devices and were lost", exc_info=True)
         noticed = []
     with transaction.atomic(using="telemetry"):
-        rows = observed.contacts(batch.seen)
-        observed.add(rows + _traffic(batch.counts) + noticed + batch.measured)
+        rows = observed.write_contacts(batch.seen)
+        observed.add_samples(rows + _traffic(batch.counts) + noticed + batch.measured)
     return len(batch.seen)
 
 
-def forget_all() -> None:
+def drop_unwritten() -> None:
     """Drop what was collected and not written."""
     _taken()
 
@@ -144,7 +144,7 @@ def _taken() -> _HeardDevices:
 def write_gathered() -> None:
     """Write what was collected; a database error does not stop the listener."""
     try:
-        flush()
+        flush_presence()
     except Exception:
         _logger.exception("presence could not be written")
 

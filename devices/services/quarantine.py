@@ -7,13 +7,13 @@ from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
-from pki.kernel.permissions import Action, permitted, pick_one
+from pki.kernel.permissions import Action, permitted_rows, pick_one
 from pki.services import changes, ledger
 
 
-def impose(*, actor: Actor, device: Device, reason: str) -> Device:
+def quarantine_device(*, actor: Actor, device: Device, reason: str) -> Device:
     """Quarantine a device: it may only do what its repair needs. Repeating this changes nothing."""
-    devices = permitted(actor, Action.QUARANTINE_DEVICE, Device.objects.all())
+    devices = permitted_rows(actor, Action.QUARANTINE_DEVICE, Device.objects.all())
     if not reason.strip():
         msg = "Give a reason. It appears on the device's page and in the audit log."
         raise InvalidError(msg)
@@ -25,15 +25,15 @@ def impose(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantine_reason = reason[:300]
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
         fleet_counts.note_count(locked.domain_id, FleetCount.Kind.QUARANTINED, 1)
-        changes.note(locked.key)
+        changes.note_changes(locked.key)
         detail = {"reason": locked.quarantine_reason}
         ledger.record(actor=actor, action="device.quarantined", thing=("device", locked.key), detail=detail)
     return locked
 
 
-def release(*, actor: Actor, device: Device, reason: str) -> Device:
+def release_device(*, actor: Actor, device: Device, reason: str) -> Device:
     """End the quarantine of a device. Repeating this changes nothing."""
-    devices = permitted(actor, Action.END_QUARANTINE, Device.objects.all())
+    devices = permitted_rows(actor, Action.END_QUARANTINE, Device.objects.all())
     with transaction.atomic():
         locked = pick_one(devices.select_for_update(of=("self",)), device)
         if not locked.quarantined:
@@ -42,7 +42,7 @@ def release(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantine_reason = ""
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
         fleet_counts.note_count(locked.domain_id, FleetCount.Kind.QUARANTINED, -1)
-        changes.note(locked.key)
+        changes.note_changes(locked.key)
         detail = {"reason": reason[:300]}
         ledger.record(actor=actor, action="device.released", thing=("device", locked.key), detail=detail)
     return locked

@@ -16,7 +16,7 @@ from devices.names import AUDIENCES, MOST_TAGS, TAG
 from devices.services import fleet_counts, retention
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
-from pki.kernel.permissions import Action, permitted, pick_one, require_on
+from pki.kernel.permissions import Action, permitted_rows, pick_one, require_on
 from pki.selectors import certificates_of
 from pki.services import certificates, changes, ledger
 
@@ -39,7 +39,7 @@ _RIGHTS = {
 }
 
 
-def describe(
+def describe_device(
     *,
     actor: Actor,
     device: Device,
@@ -61,7 +61,7 @@ def describe(
     Raises:
         InvalidError: a tag is no plain word, a text is too long, or a device would be its own gateway.
     """
-    devices = permitted(actor, Action.DESCRIBE_DEVICE, Device.objects.all())
+    devices = permitted_rows(actor, Action.DESCRIBE_DEVICE, Device.objects.all())
     with transaction.atomic():
         found = pick_one(devices.select_for_update(of=("self",)), device)
         if tags is not None:
@@ -101,7 +101,7 @@ def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
     Raises:
         InvalidError: it is none of these.
     """
-    devices = permitted(actor, Action.CHOOSE_AUDIENCE, Device.objects.all())
+    devices = permitted_rows(actor, Action.CHOOSE_AUDIENCE, Device.objects.all())
     if audience not in AUDIENCES:
         msg = f"An audience must be one of {', '.join(AUDIENCES)}."
         raise InvalidError(msg)
@@ -139,12 +139,12 @@ def _gateway(device: Device, name: str) -> Device | None:
     raise InvalidError(msg)
 
 
-def suspend(*, actor: Actor, device: Device) -> Device:
+def suspend_device(*, actor: Actor, device: Device) -> Device:
     """Suspend a device: it may do nothing until it is resumed."""
     return _step("suspend", actor, device)
 
 
-def resume(*, actor: Actor, device: Device) -> Device:
+def resume_device(*, actor: Actor, device: Device) -> Device:
     """Resume a suspended device."""
     return _step("resume", actor, device)
 
@@ -157,7 +157,7 @@ def send_back(*, actor: Actor, device: Device) -> Device:
     return device
 
 
-def retire(*, actor: Actor, device: Device) -> Device:
+def retire_device(*, actor: Actor, device: Device) -> Device:
     """Retire a device permanently: its certificates are revoked."""
     with transaction.atomic():
         device = _step("retire", actor, device)
@@ -184,7 +184,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
         raise InvalidError(msg)
     with transaction.atomic():
         if device.state != State.RETIRED:
-            device = retire(actor=actor, device=device)
+            device = retire_device(actor=actor, device=device)
         thing = ("device", device.key)
         ledger.record(actor=actor, action="device.erased", thing=thing, detail={"fields": sorted(PERSONAL)})
         EnrolmentToken.objects.filter(used_by=device).update(device_name="")
@@ -196,7 +196,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
         device.owner, device.site, device.tags, device.salt, device.trusted_roots = "", "", [], b"", None
         device.quarantine_reason = "erased" if device.quarantined else ""
         device.save(update_fields=["name", "owner", "site", "tags", "salt", "trusted_roots", "quarantine_reason"])
-    retention.forget([device.pk])
+    retention.forget_telemetry([device.pk])
     return device
 
 
@@ -219,6 +219,6 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
             fleet_counts.note_count(locked.domain_id, locked.presence, -1)
             locked.presence = OUT_OF_SERVICE
         locked.save(update_fields=["state", "presence"])
-        changes.note(locked.key)
+        changes.note_changes(locked.key)
         ledger.record(actor=actor, action=f"device.{act}", thing=("device", locked.key))
     return locked

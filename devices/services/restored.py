@@ -39,7 +39,9 @@ def apply_issued(fact: Mapping[str, object]) -> bool:
 def _kept(domain: TrustDomain, fact: Mapping[str, object]) -> Certificate:
     parent = certificate_by_fingerprint(str(fact.get("parent", "")))
     name = str(fact.get("profile", DEVICE.name))
-    return certificates.keep(domain=domain, der=bytes.fromhex(str(fact["der"])), renewed_from=parent, profile_name=name)
+    return certificates.keep_certificate(
+        domain=domain, der=bytes.fromhex(str(fact["der"])), renewed_from=parent, profile_name=name
+    )
 
 
 def _known(der: str) -> Certificate | None:
@@ -70,5 +72,5 @@ def _hardware(domain: TrustDomain, fact: Mapping[str, object]) -> HardwareModel:
     facts = fact.get("model")
     if not isinstance(facts, dict):
         return HardwareModel.objects.get(domain=domain, class_id=str(fact["hardware"]))
-    found, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=str(fact["hardware"]), defaults=facts)
-    return found
+    model, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=str(fact["hardware"]), defaults=facts)
+    return model

@@ -45,7 +45,7 @@ Schemas = Mapping[int, frozenset[str]]
 _compared: Recent[tuple[int, int, frozenset[tuple[int, frozenset[str]]]], None] = Recent(86_400)
 
 
-def retain(*, domain: TrustDomain) -> int:
+def apply_retention(*, domain: TrustDomain) -> int:
     """Delete expired telemetry and thin out old telemetry; return how many rows changed."""
     today = clock.unix() // 86400
     touched = _drop_personal(domain, today - settings.FLEET_KEEP_PERSONAL_DAYS)
@@ -55,7 +55,7 @@ def retain(*, domain: TrustDomain) -> int:
     return touched + _forget(erased.order_by("id").values_list("id", flat=True))
 
 
-def forget(keys: list[int]) -> int:
+def forget_telemetry(keys: list[int]) -> int:
     """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
     samples, shown = (Sample, SampleDay), (Observation, ObservationDay)
     tables = (*samples, *shown, Series, BatchSeen, Presence, SourceNetwork, DeviceLog)
@@ -68,7 +68,7 @@ def _forget(erased: QuerySet[Device, int]) -> int:
     """Delete what listeners wrote of erased devices (internal ids) after their erasure: they write once a second."""
     touched, place = 0, 0
     while some := list(erased.filter(id__gt=place)[:AT_ONCE]):
-        touched, place = touched + forget(some), some[-1]
+        touched, place = touched + forget_telemetry(some), some[-1]
     return touched
 
 
@@ -108,7 +108,7 @@ def _schemas(domain: TrustDomain) -> Schemas:
 
 
 def _ordinary(given: Mapping[str, str]) -> frozenset[str]:
-    kept = {name for name, kind in metrics.effective(given).items() if kind == metrics.OPERATIONAL}
+    kept = {name for name, kind in metrics.effective_schema(given).items() if kind == metrics.OPERATIONAL}
     return frozenset(kept | set(metrics.OBSERVED))
 
 
@@ -158,7 +158,7 @@ def _thin(before: int) -> int:
     while found := list(rows[:AT_ONCE]):
         with transaction.atomic(using="telemetry"):
             for row in found:
-                made = series.thinned(row.start, row.step_ms, bytes(row.values), COARSE_MS)
+                made = series.thin_series(row.start, row.step_ms, bytes(row.values), COARSE_MS)
                 row.step_ms, row.values = made.step, made.packed
             Series.objects.bulk_update(found, ["step_ms", "values"])
         touched += len(found)

@@ -13,7 +13,7 @@ from pki.kernel.actor import Actor, ActorKind
 from pki.kernel.errors import ConflictError, NotFoundError
 from pki.kernel.permissions import Action, require_action
 from pki.models import Authority
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import authorities, ledger
 
 SHOWN = 5
@@ -35,7 +35,7 @@ class Readiness:
     linked: bool
 
 
-def readiness(*, actor: Actor, key_id: str) -> Readiness:
+def switch_readiness(*, actor: Actor, key_id: str) -> Readiness:
     """Return the readiness of devices for a switch to an issuing CA."""
     require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
@@ -49,7 +49,7 @@ def _active(slug: str) -> QuerySet[Device]:
     return Device.objects.filter(domain__slug=slug, state=Device.State.ACTIVE)
 
 
-def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
+def switch_issuing_ca(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
     """Switch issuance to another CA, unless active devices trust only another root.
 
     Args:
@@ -61,20 +61,20 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
         ConflictError: some are behind; or a second person has to ask for the override as well.
     """
     require_action(actor, Action.SWITCH_AUTHORITY)
-    found = readiness(actor=actor, key_id=key_id)
-    detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
-    if found.behind and not override:
+    readiness = switch_readiness(actor=actor, key_id=key_id)
+    detail: dict[str, object] = {"ready": readiness.ready, "behind": readiness.behind}
+    if readiness.behind and not override:
         trusting = Q(trusted_roots__contains=_root(actor.domain, key_id).fingerprint[:ROOT_MARK])
         late = _active(actor.domain).exclude(trusting, trusted_roots__isnull=False)
         names = list(late.values_list("name", flat=True)[:SHOWN])
         msg = (
-            f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
+            f"{readiness.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
             " roll out the anchor first, or have two security officers override this check."
         )
         raise ConflictError(msg)
-    if found.behind:
+    if readiness.behind:
         detail |= {"override": _two_people(actor, key_id)}
-    return authorities.use(actor=actor, key_id=key_id, detail=detail)
+    return authorities.use_issuer(actor=actor, key_id=key_id, detail=detail)
 
 
 def _two_people(actor: Actor, key_id: str) -> list[str]:

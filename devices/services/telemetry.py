@@ -45,7 +45,7 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
         InvalidError: an unknown field, a value that is no finite number, a malformed name or peer.
     """
     if defender.is_report(body):
-        body = defender.batch(body)
+        body = defender.convert_batch(body)
     if unknown := set(body) - FIELDS:
         msg = f"Unknown fields: {', '.join(sorted(unknown))[:200]}."
         raise InvalidError(msg)
@@ -57,14 +57,14 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
     if not isinstance(metrics, dict) or len(metrics) > allowed.MOST or not all(map(allowed.is_name, metrics)):
         msg = f"`metrics` must map at most {allowed.MOST} names (lower-case letters, digits, _) to numbers."
         raise InvalidError(msg)
-    found = series.parse_series(body.get("series", {}), int(clock.now().timestamp() * 1000))
-    if len(found) > allowed.MOST or not all(map(allowed.is_name, found)):
+    sent = series.parse_series(body.get("series", {}), int(clock.now().timestamp() * 1000))
+    if len(sent) > allowed.MOST or not all(map(allowed.is_name, sent)):
         msg = f"`series` may have at most {allowed.MOST} names (lower-case letters, digits, _)."
         raise InvalidError(msg)
-    return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), found)
+    return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), sent)
 
 
-def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
+def ingest_batch(*, actor: Actor, device: Device, batch: Batch) -> None:
     """Store a batch; refuse a repeated number.
 
     Raises:
@@ -110,7 +110,7 @@ def _count_refusal(device_id: int, tick: int) -> None:
 
 def _store(device_id: int, tick: int, batch: Batch) -> None:
     """Store a batch in few statements; the drift engine uses the mean of a series in this tick."""
-    values = batch.metrics | {name: one.mean for name, one in batch.series.items()}
+    values = batch.metrics | {name: sent.mean for name, sent in batch.series.items()}
     samples, kept = Sample._meta.db_table, Series._meta.db_table
     with connections["telemetry"].cursor() as cursor:
         cursor.executemany(
@@ -121,8 +121,8 @@ def _store(device_id: int, tick: int, batch: Batch) -> None:
         cursor.executemany(
             f"INSERT INTO {kept} (device_id, metric, day, start, step_ms, {_VALUES}) VALUES (%s, %s, %s, %s, %s, %s)",  # noqa: S608  because the names are Django's own
             [
-                (device_id, name, one.start // series.DAY_MS, one.start, one.step, one.packed)
-                for name, one in batch.series.items()
+                (device_id, name, sent.start // series.DAY_MS, sent.start, sent.step, sent.packed)
+                for name, sent in batch.series.items()
             ],
         )
     if batch.keys:

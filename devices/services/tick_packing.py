@@ -115,7 +115,7 @@ def _write(kind: _Kind[_Day], days: dict[Place, dict[int, float]]) -> None:
 
 def _joined(name: str, packed: dict[int, float], added: dict[int, float]) -> dict[int, float]:
     """Combine late values with a packed day, by the rule of each metric."""
-    way = metrics.combined(name) if name in metrics.OBSERVED else "newest"
+    way = metrics.combining_rule(name) if name in metrics.OBSERVED else "newest"
     for tick, value in added.items():
         before = packed.get(tick)
         if before is None or way == "newest":

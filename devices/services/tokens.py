@@ -10,9 +10,9 @@ from devices.names import check_name, secret_hash
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.permissions import Action, permitted, require_action, require_on
+from pki.kernel.permissions import Action, permitted_rows, require_action, require_on
 from pki.profiles import DEVICE
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.selectors.finding import one_by_id
 from pki.services import ledger, profiles
 
@@ -84,7 +84,7 @@ def _make(
 
 def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
     """Revoke an unused token."""
-    rows = permitted(actor, Action.WITHDRAW_ENROLMENT_TOKEN, EnrolmentToken.objects.all())
+    rows = permitted_rows(actor, Action.WITHDRAW_ENROLMENT_TOKEN, EnrolmentToken.objects.all())
     with transaction.atomic():
         token = one_by_id(rows, public_id, "enrolment token")
         if token.used_at:

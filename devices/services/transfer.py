@@ -13,7 +13,7 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, NotFoundError
 from pki.kernel.permissions import Action, require_action, require_on
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 LIFE = timedelta(days=7)
@@ -37,7 +37,7 @@ def offer_transfer(*, actor: Actor, device: Device) -> str:
     return code
 
 
-def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
+def accept_transfer(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
     """Accept a device: retire it in its old domain, and return a token with which it enrols here.
 
     Raises:
@@ -57,9 +57,9 @@ def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
             raise ConflictError(msg)
         row.taken_at, row.taken_by = clock.now(), actor.domain
         row.save(update_fields=["taken_at", "taken_by"])
-        before = actors.system(device.domain.slug, "transfer")
+        before = actors.system_actor(device.domain.slug, "transfer")
         if device.state != Device.State.RETIRED:
-            registry.retire(actor=before, device=device)
+            registry.retire_device(actor=before, device=device)
         HardwareIdentity.objects.filter(device=device).delete()
         ledger.record(
             actor=before, action="device.handed-over", thing=("device", device.key), detail={"to": actor.domain}

@@ -13,7 +13,7 @@ from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof, tr
 from pki.kernel import clock, monotone
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
-from pki.kernel.permissions import Action, permitted, require_action
+from pki.kernel.permissions import Action, permitted_rows, require_action
 from pki.models import prepared_sql
 from pki.services import changes, ledger
 
@@ -33,7 +33,7 @@ _OF_DEVICES = ") AS v WHERE device_id = v.column1"
 MOST_ATTRIBUTES = 100
 
 
-def report(
+def store_report(
     *,
     actor: Actor,
     device: Device,
@@ -62,7 +62,7 @@ def report(
     return twin
 
 
-def proved(*, actor: Actor, device: Device, proof: UpdateProof) -> None:
+def store_evidence(*, actor: Actor, device: Device, proof: UpdateProof) -> None:
     """Store evidence of how a device verifies updates; ``ota.trust.protection`` grades it.
 
     Args:
@@ -96,7 +96,7 @@ class Attributes:
     altered: frozenset[str] = frozenset()
 
 
-def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
+def store_attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
     """Store the attributes that a client of another protocol reports (DDI configData).
 
     Raises:
@@ -123,9 +123,9 @@ def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
     return twin
 
 
-def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, object]) -> Twin:
+def set_target(*, actor: Actor, device: Device, component: str, wish: dict[str, object]) -> Twin:
     """Set the target of a component of a device; rollouts and repairs do this."""
-    rows = permitted(actor, Action.SET_TARGET, Twin.objects.all(), "device__domain")
+    rows = permitted_rows(actor, Action.SET_TARGET, Twin.objects.all(), "device__domain")
     with transaction.atomic():
         twin = rows.select_for_update(of=("self",)).get(device=device)
         components = {**twin.desired.get("components", {}), component: wish}
@@ -172,29 +172,29 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
         InvalidError: too large, or it names what only a signed ``config`` bundle may change.
         PreconditionError: it was changed meanwhile.
     """
-    rows = permitted(actor, Action.CONFIGURE_DEVICE, Twin.objects.all(), "device__domain")
+    rows = permitted_rows(actor, Action.CONFIGURE_DEVICE, Twin.objects.all(), "device__domain")
     seen = seen_version("d", if_match)
     with transaction.atomic():
         twin = rows.select_for_update(of=("self",)).get(device=device)
         _demand_seen("d", twin.config_version, seen)
-        config = configuration.merged(twin.desired.get("config", {}), patch)
+        config = configuration.merge_patch(twin.desired.get("config", {}), patch)
         configuration.check_configuration(config)
         twin.desired = {**twin.desired, "config": config}
         twin.config_version = monotone.next_after(twin.config_version, clock.unix())
         twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
         twin.save(update_fields=["desired", "config_version", "desired_version"])
-        changes.note(device.key)
+        changes.note_changes(device.key)
         detail = {"names": sorted(patch)[:20], "version": twin.config_version}
         ledger.record(actor=actor, action="twin.config", thing=("device", device.key), detail=detail)
     return twin
 
 
-def fetched(*, actor: Actor, device: Device, version: int) -> None:
+def note_fetched(*, actor: Actor, device: Device, version: int) -> None:
     """Record which configuration version a device has; nothing is written if it is unchanged."""
     actor.require_device(device.key)
     if device.twin.config_fetched < version:
         Twin.objects.filter(device=device, config_fetched__lt=version).update(config_fetched=version)
-        changes.note(device.key)
+        changes.note_changes(device.key)
 
 
 def reported_config(*, actor: Actor, device: Device, config: dict[str, object], seen: int) -> Twin:
@@ -214,19 +214,19 @@ def reported_config(*, actor: Actor, device: Device, config: dict[str, object], 
         twin.reported_at = clock.now()
         if config == twin.desired.get("config", {}) and twin.config_fetched < twin.config_version:
             twin.config_fetched = twin.config_version
-            changes.note(device.key)
+            changes.note_changes(device.key)
         twin.save(update_fields=["reported", "reported_version", "reported_at", "config_fetched"])
     return twin
 
 
-def tag(section: str, version: int) -> str:
+def section_tag(section: str, version: int) -> str:
     """Return the entity tag of a section: its letter and version."""
     return f'"{section}{version}"'
 
 
-def tags(field: str) -> set[str]:
+def parse_entity_tags(field: str) -> set[str]:
     """Return the entity tags of an If-Match or If-None-Match field."""
-    return {one.strip().removeprefix("W/") for one in field.split(",") if one.strip()}
+    return {part.strip().removeprefix("W/") for part in field.split(",") if part.strip()}
 
 
 def seen_version(section: str, if_match: str) -> int:
@@ -236,7 +236,7 @@ def seen_version(section: str, if_match: str) -> int:
         UnconditionalError: there is no such field; a write names the version that it saw.
         PreconditionError: it names no version of this section.
     """
-    found = tags(if_match)
+    found = parse_entity_tags(if_match)
     if not found:
         msg = f'Name the version that you have seen: If-Match: "{section}N", as the ETag of your last read says it.'
         raise UnconditionalError(msg)
@@ -247,10 +247,10 @@ def seen_version(section: str, if_match: str) -> int:
 def _demand_seen(section: str, version: int, seen: int) -> None:
     if version != seen:
         msg = "It changed after you read it. Read it again, then repeat your change."
-        raise PreconditionError(msg, tag=tag(section, version))
+        raise PreconditionError(msg, tag=section_tag(section, version))
 
 
-def delta(twin: Twin) -> dict[str, object]:
+def twin_delta(twin: Twin) -> dict[str, object]:
     """Return differences of desired and reported state: component or configuration name -> {want, have}. Pure."""
     found: dict[str, object] = {}
     running = twin.reported.get("components", {})

@@ -90,7 +90,7 @@ class Agent:
     @property
     def public_id(self) -> str:
         """Return the device's public id from its certificate."""
-        return est.identity(self._chain)[0].rsplit(":", 1)[1]
+        return est.certificate_uris(self._chain)[0].rsplit(":", 1)[1]
 
     def slots(self, component: str) -> Slots:
         """Return the slots of a component."""
@@ -98,12 +98,12 @@ class Agent:
 
     def components(self) -> dict[str, dict[str, object]]:
         """Return the installed components in the form of a report."""
-        found = self._installer.running()
-        return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in found.items()}
+        images = self._installer.running()
+        return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in images.items()}
 
     def anchors(self) -> list[str]:
         """Return the SHA-256 of each root certificate that this device trusts, in hex."""
-        roots = x509.load_pem_x509_certificates(config.trusted(self.settings).read_bytes())
+        roots = x509.load_pem_x509_certificates(config.trusted_file(self.settings).read_bytes())
         return sorted(root.fingerprint(hashes.SHA256()).hex() for root in roots)
 
     def enrol(self) -> None:
@@ -125,7 +125,7 @@ class Agent:
             if isinstance(line, CoapTransport):
                 est.renew_over_coap(line, self._holder)
             else:
-                est.renew(line, self._holder)
+                est.renew_certificate(line, self._holder)
         finally:
             line.close()
 
@@ -231,7 +231,7 @@ class Agent:
 
     def sync(self) -> None:
         """Fetch the desired configuration, keep it, and report it."""
-        twin.sync(self._line(), self.state, self.settings.name)
+        twin.sync_configuration(self._line(), self.state, self.settings.name)
 
     def look(self) -> None:
         """Check the signed metadata once an hour even without an offer, and report metadata that is not trusted.
@@ -255,9 +255,9 @@ class Agent:
     def report(self, action: int | None = None, state: str = "", reason: str = "") -> None:
         """Send a report, signed by the device's key."""
         runs = {"device": self.public_id, "components": self.components(), "anchors": self.anchors()}
-        data = cbor2.dumps(reports.payload(self.state, runs, action, state, reason))
+        data = cbor2.dumps(reports.report_payload(self.state, runs, action, state, reason))
         body = cbor2.dumps({"payload": data, "signature": self._key.sign(data)})
-        if token := forks.token(self._line().call("POST", "/v1/report", body, CBOR).body):
+        if token := forks.read_fork_token(self._line().call("POST", "/v1/report", body, CBOR).body):
             self.state.put(fork=token)
 
     def telemetry(self, metrics: dict[str, float], peers: list[tuple[str, int, str]]) -> None:
@@ -278,7 +278,7 @@ class Agent:
         self._lines.close()
 
     def _install(self, assignment: SignedAssignment) -> None:
-        agreement.keeps(self._installer.running(), {assignment.component: assignment.counter})
+        agreement.check_requirements(self._installer.running(), {assignment.component: assignment.counter})
         if not self._installer.has(assignment):
             self.report(assignment.action, "downloading")
         try:
@@ -300,15 +300,15 @@ class Agent:
 
     def _follow(self) -> None:
         """Apply the other settings of the kept configuration. Repeat it at every start, because power may fail."""
-        config.publish(self.settings, kept := config.read_configuration(self.settings))
-        if kept is not None and self.enrolled and config.wipes(kept, self.public_id):
+        config.publish_settings(self.settings, kept := config.read_configuration(self.settings))
+        if kept is not None and self.enrolled and config.orders_wipe(kept, self.public_id):
             self.wipe()
 
     def _recover(self) -> None:
         """Roll back unconfirmed images before any request."""
         if self.erased:
             return
-        if wiping.begun(self.settings.folder):
+        if wiping.wipe_begun(self.settings.folder):
             self.wipe()
             return
         self._untold |= self._installer.recover()
@@ -317,15 +317,15 @@ class Agent:
             self._followed = True
 
     def _bring(self, assignment: SignedAssignment, pair: Slots) -> SlotImage:
-        image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
+        image, patched = downloads.fill_slot(assignment, self._lines.mirror, self._line(), pair)
         # Kept: it is reported with the end of the action, perhaps after a restart.
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
     def _parts(self, whole: SignedAssignment, data: bytes) -> list[SignedAssignment]:
         parts = Trust(self.settings, self.state, self._line()).parts(data, whole.action, self._counters())
-        coming = {one.component: one.counter for one in parts}
-        agreement.keeps(self._installer.running(), {**coming, whole.component: whole.counter})
+        coming = {part.component: part.counter for part in parts}
+        agreement.check_requirements(self._installer.running(), {**coming, whole.component: whole.counter})
         return parts
 
     def _counters(self) -> dict[str, int]:
@@ -339,7 +339,7 @@ class Agent:
         """Erase keys, images and state permanently, as ordered by two officers."""
         _logger.warning("erased by a signed configuration", extra={"device": self.settings.name})
         self.close()
-        wiping.erase(self.settings.folder)
+        wiping.erase_folder(self.settings.folder)
         self.erased = True
 
     def _test(self, component: str) -> int:
@@ -391,7 +391,7 @@ class Agent:
 
     @property
     def _holder(self) -> est.Holder:
-        return est.Holder(self._key, self.settings.name, self._chain, config.trusted(self.settings))
+        return est.Holder(self._key, self.settings.name, self._chain, config.trusted_file(self.settings))
 
     def _line(self) -> Line:
         return self._lines.daily()

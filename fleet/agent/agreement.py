@@ -74,7 +74,7 @@ class Newest(TypedDict):
 
 
 class DirectorRow(TypedDict):
-    """The director's entry for one bundle, checked by ``row``; ``delta`` is already parsed."""
+    """The director's entry for one bundle, checked by ``check_entry``; ``delta`` is already parsed."""
 
     action: int
     kind: str
@@ -94,7 +94,7 @@ class _Names(TypedDict):
     version: str
 
 
-def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusal
+def check_entry(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusal
     """Return an entry of the director's document after checking the type of every field.
 
     Raises:
@@ -115,10 +115,10 @@ def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusa
         if not 0 < value[name] <= most:
             msg = f"`{name}` must be between 1 and {most}"
             raise ValueError(msg)
-    return cast("DirectorRow", {**value, "delta": patch(value.get("delta"))})
+    return cast("DirectorRow", {**value, "delta": parse_patch(value.get("delta"))})
 
 
-def patch(value: object) -> OfferedPatch | None:
+def parse_patch(value: object) -> OfferedPatch | None:
     """Return the patch of an entry, or None to fetch the whole image."""
     kinds = {"format": str, "base": str, "length": int, "sha256": str}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
@@ -127,19 +127,19 @@ def patch(value: object) -> OfferedPatch | None:
     return OfferedPatch(**{name: value[name] for name in kinds}) if good else None
 
 
-def newest(value: Newest) -> None:
+def check_newest(value: Newest) -> None:
     """Check the director's versions of the newest timestamp and snapshot.
 
     Raises:
         KeyError: one is missing.
         TypeError: one is not a number.
     """
-    if any(type(one) is not int for one in (value["timestamp"], value["snapshot"])):
+    if any(type(number) is not int for number in (value["timestamp"], value["snapshot"])):
         msg = "`newest` must contain the versions of timestamp and snapshot"
         raise TypeError(msg)
 
 
-def listed(path: str, target: TargetFile | None) -> TargetFile:
+def find_listed(path: str, target: TargetFile | None) -> TargetFile:
     """Return the entry of a path in the officers' hash bin, if it is listed and not withdrawn.
 
     Raises:
@@ -158,7 +158,7 @@ def listed(path: str, target: TargetFile | None) -> TargetFile:
     return target
 
 
-def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> SignedAssignment:
+def agree_assignment(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> SignedAssignment:
     """Return the assignment if the officers' bundle matches the director's entry and is for this device.
 
     Args:
@@ -174,7 +174,7 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Sign
     if own != row["target"]:
         msg = f"{row['target']} contains the bundle of another path: {own[:200]}"
         raise RefusedError(msg)
-    image = next(one for one in bundle["files"] if one["role"] == "image")
+    image = next(file for file in bundle["files"] if file["role"] == "image")
     if image["size"] != row["length"] or image["sha256"] != row["sha256"]:
         msg = f"director and signed targets differ about {row['target']}"
         raise RefusedError(msg)
@@ -198,7 +198,7 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Sign
 
 def _demand_for(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> None:
     """Refuse a bundle for other hardware or for another audience."""
-    if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
+    if settings.hw_class not in {hardware["class_id"] for hardware in bundle["hw"]} or row["hw"] != settings.hw_class:
         msg = f"{row['target']} is for other hardware than this device"
         raise RefusedError(msg)
     if settings.audience not in bundle["audience"]:
@@ -227,7 +227,10 @@ def _named_alike(row: DirectorRow, bundle: BundleDocument) -> _Names:
 
 
 def _requires(bundle: BundleDocument) -> tuple[tuple[str, int, int | None], ...]:
-    return tuple((one["component"], one["min_counter"], one.get("max_counter")) for one in bundle.get("requires", []))
+    return tuple(
+        (requirement["component"], requirement["min_counter"], requirement.get("max_counter"))
+        for requirement in bundle.get("requires", [])
+    )
 
 
 def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> DirectorRow:
@@ -243,14 +246,14 @@ def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings)
         KeyError, StopIteration: the bundle is malformed.
         TypeError, ValueError: a field has another type or form.
     """
-    image = next(one for one in bundle["files"] if one["role"] == "image")
+    image = next(file for file in bundle["files"] if file["role"] == "image")
     facts = {"action": action, "kind": "update", "component": bundle["component"], "target": target}
     facts |= {"length": image["size"], "sha256": image["sha256"], "hw": settings.hw_class}
-    return row({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
+    return check_entry({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
 
 
 def _golden(bundle: BundleDocument) -> Golden | None:
-    entry = next((one for one in bundle["files"] if one["role"] == "golden"), None)
+    entry = next((file for file in bundle["files"] if file["role"] == "golden"), None)
     if entry is None:
         return None
     length, sha256 = entry["size"], entry["sha256"]
@@ -273,7 +276,7 @@ def above_floor(assignment: SignedAssignment, targets: Targets, settings: Settin
         raise RefusedError(msg)
 
 
-def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
+def check_dependencies(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
     """Refuse a bundle whose required components are not installed.
 
     Args:
@@ -289,7 +292,7 @@ def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
             raise RefusedError(msg)
 
 
-def keeps(running: Mapping[str, SlotImage], coming: Mapping[str, int]) -> None:
+def check_requirements(running: Mapping[str, SlotImage], coming: Mapping[str, int]) -> None:
     """Refuse a bundle that violates the requirements of an installed component: they apply in both directions.
 
     Args:

@@ -18,7 +18,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 LONGEST = 4096
 
 
-def stream(
+def stream_blob(
     line: Transport | CoapTransport, digest: str, limit: int, headers: dict[str, str] | None = None
 ) -> Generator[tuple[int, bytes]]:
     """Yield (status, chunk) of a blob, up to ``limit`` bytes plus one chunk.

@@ -13,8 +13,8 @@ from OpenSSL import SSL
 from fleet.agent.coap_exchange import BLOCK, EXPONENT, OBSERVING, STATUS, CoapExchanges
 from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.steps import Steps, T, drive
-from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, deadline, paced
+from fleet.agent.steps import Steps, T, drive_blocking
+from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, advance_window, body_deadline
 from pki.kernel.coap import tag_text
 
 REFUSED = 400
@@ -127,7 +127,7 @@ class CoapTransport:
 
     def _sent(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Message:
         """Send a body, block-wise if it is long, and return the first message of the answer."""
-        until = deadline(len(body))
+        until = body_deadline(len(body))
         for part in self._exchanges.uploads(method, path, headers, body):
             if time.monotonic() > until:
                 msg = "the upload to the server takes too long"
@@ -142,7 +142,7 @@ class CoapTransport:
     ) -> Generator[bytes]:
         """Yield the further blocks of an answer."""
         block, whole, since, came = first.opt.block2, len(first.payload), time.monotonic(), 0
-        until = deadline(limit)
+        until = body_deadline(limit)
         while block is not None and block.more and whole <= limit:
             answer = self._one(method, path, headers, block.block_number + 1, block.size_exponent)
             if answer.opt.etag != first.opt.etag or answer.opt.block2 is None:
@@ -150,7 +150,7 @@ class CoapTransport:
                 raise TransportError(msg)
             block, whole, came = answer.opt.block2, whole + len(answer.payload), came + len(answer.payload)
             yield bytes(answer.payload)
-            since, came = paced(since, came, until)
+            since, came = advance_window(since, came, until)
         if whole > limit:
             msg = "the answer is longer than this device accepts"
             raise TransportError(msg)
@@ -198,7 +198,7 @@ def _driven(line: ClientAssociation, steps: Steps[T]) -> T:
         BrokenAssociationError: the association, or its socket, broke.
     """
     try:
-        return drive(line, steps)
+        return drive_blocking(line, steps)
     except (SSL.Error, OSError) as error:
         msg = f"the association broke: {error or type(error).__name__}"
         raise BrokenAssociationError(msg) from error

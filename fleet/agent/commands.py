@@ -50,7 +50,7 @@ class CommandRunner:
         if identifier in done:
             return str(done[identifier]["state"]), str(done[identifier]["result"])
         now = clock.unix()
-        recent = [one for one in done.values() if one["kind"] == kind and one["at"] > now - DAY]
+        recent = [value for value in done.values() if value["kind"] == kind and value["at"] > now - DAY]
         # Refused commands are not stored: they must not displace executed ones.
         if kind not in self._acts:
             return "refused", "this device does not support this command"

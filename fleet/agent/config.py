@@ -25,7 +25,7 @@ from ota.contract import orders
 from ota.contract.addresses import is_server
 from pki.kernel import canonical, files
 from pki.kernel.errors import InvalidError
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 
 COMPONENT = "config"
 #: read by other software on the device: time sources, policy keys, secrets
@@ -44,7 +44,7 @@ def _document(data: bytes) -> Any:  # untyped: callers check the fields that the
     return canonical.loads(data, max_bytes=MAX_CONFIG)
 
 
-def anchors(data: bytes) -> str:
+def configured_anchors(data: bytes) -> str:
     """Return the trust anchors of a configuration as one PEM text.
 
     Raises:
@@ -68,17 +68,17 @@ def anchors(data: bytes) -> str:
 
 def _written(pem: str) -> str:
     """Return a certificate in canonical PEM, so that all parsers read the same certificate."""
-    certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE", what="A trust anchor"))
+    certificate = x509.load_pem_x509_certificate(demand_one_block(pem, "CERTIFICATE", what="A trust anchor"))
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def server(data: bytes) -> str:
+def configured_server(data: bytes) -> str:
     """Return the server address in a configuration; empty for the factory setting.
 
     Raises:
         RefusedError: it is not a configuration that this device supports.
     """
-    anchors(data)
+    configured_anchors(data)
     document = _document(data)
     return str(document.get("server", ""))
 
@@ -124,21 +124,21 @@ def _slots(settings: Settings) -> Slots:
     return Slots(settings.folder / "slots" / COMPONENT)
 
 
-def effective(settings: Settings) -> Settings:
+def effective_settings(settings: Settings) -> Settings:
     """Return the factory settings, with the server address of the kept configuration if it has one."""
     kept = read_configuration(settings)
-    address = server(kept) if kept is not None else ""
+    address = configured_server(kept) if kept is not None else ""
     return replace(settings, server=address) if address else settings
 
 
-def publish(settings: Settings, kept: bytes | None) -> None:
+def publish_settings(settings: Settings, kept: bytes | None) -> None:
     """Write the settings for other software on the device: atomically, readable by the owner only."""
     if kept is not None:
         document = _document(kept)
         files.write_private(settings.folder / KEPT, canonical.dumps(orders.check_orders(document)))
 
 
-def wipes(data: bytes, device: str) -> bool:
+def orders_wipe(data: bytes, device: str) -> bool:
     """Return whether a configuration orders this device to erase itself; False if it is malformed."""
     try:
         document = _document(data)
@@ -148,12 +148,12 @@ def wipes(data: bytes, device: str) -> bool:
         return False
 
 
-def trusted(settings: Settings) -> Path:
+def trusted_file(settings: Settings) -> Path:
     """Return the PEM file of the trust anchors: of the kept configuration, or of the factory settings."""
     kept = read_configuration(settings)
     if kept is None:
         return settings.anchor
-    path, text = settings.folder / "anchors.pem", anchors(kept).encode()
+    path, text = settings.folder / "anchors.pem", configured_anchors(kept).encode()
     if _content(path) != text:
         files.write_private(path, text)
     return path
@@ -190,8 +190,8 @@ def try_configuration(
         TransportError: the server cannot be reached now; try again later.
     """
     trial = settings.folder / "anchors.trial.pem"
-    files.write_private(trial, anchors(data).encode())
-    now, there = effective(settings).server, server(data) or settings.server
+    files.write_private(trial, configured_anchors(data).encode())
+    now, there = effective_settings(settings).server, configured_server(data) or settings.server
     try:
         if there == now:
             _greet(there, trial, identity)

@@ -17,7 +17,7 @@ from pki.kernel import files
 _PARTIAL = 206
 
 
-def fetch(
+def fetch_image(
     assignment: SignedAssignment, mirror: Transport | None, server: Transport | CoapTransport, target: Path
 ) -> None:
     """Write the assigned image into a file and verify its full hash.
@@ -52,7 +52,7 @@ def fetch(
         marker.unlink()
 
 
-def bring(
+def fill_slot(
     assignment: SignedAssignment, mirror: Transport | None, server: Transport | CoapTransport, pair: slots.Slots
 ) -> tuple[slots.SlotImage, dict[str, str] | None]:
     """Write the assigned image and its golden vectors into the inactive slot, by a patch if one is usable.
@@ -69,12 +69,12 @@ def bring(
     if running is not None and running.sha256 == assignment.sha256:
         _copied(pair)  # the same bytes under another name or counter: no download needed
     # A mirror costs the server no bandwidth, so a patch would save nothing.
-    patched = None if mirror or _there(assignment, pair.inactive) else patches.fetch(assignment, server, pair)
+    patched = None if mirror or _there(assignment, pair.inactive) else patches.fetch_patched(assignment, server, pair)
     if patched is None or patched["trouble"]:
-        fetch(assignment, mirror, server, pair.inactive)
-    vectors = golden(assignment, server, pair)
+        fetch_image(assignment, mirror, server, pair.inactive)
+    vectors = fetch_golden(assignment, server, pair)
     facts = (assignment.version, assignment.sha256, assignment.counter, vectors)
-    return slots.SlotImage(*facts, requires=[list(one) for one in assignment.requires]), patched
+    return slots.SlotImage(*facts, requires=[list(requirement) for requirement in assignment.requires]), patched
 
 
 def _copied(pair: slots.Slots) -> None:
@@ -90,10 +90,10 @@ def _there(assignment: SignedAssignment, target: Path) -> bool:
     if not target.exists() or target.stat().st_size != assignment.length:
         return False
     with files.open_plain(target) as file:
-        return slots.digest_of(file) == assignment.sha256
+        return slots.digest_of_rest(file) == assignment.sha256
 
 
-def golden(assignment: SignedAssignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
+def fetch_golden(assignment: SignedAssignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
     """Download the golden vectors of a model next to the inactive slot. Return their SHA-256, or an empty text.
 
     Raises:
@@ -103,7 +103,7 @@ def golden(assignment: SignedAssignment, server: Transport | CoapTransport, pair
     wanted = assignment.golden
     if wanted is None:
         return ""
-    data = b"".join(chunk for _, chunk in blobs.stream(server, wanted.sha256, wanted.length))
+    data = b"".join(chunk for _, chunk in blobs.stream_blob(server, wanted.sha256, wanted.length))
     if hashlib.sha256(data).hexdigest() != wanted.sha256:
         msg = f"the golden vectors of {assignment.path} are not the signed ones"
         raise RefusedError(msg)
@@ -119,7 +119,7 @@ def _append(assignment: SignedAssignment, source: Transport | CoapTransport, fil
     if mirrored:
         opened = source.stream(f"/{assignment.sha256}", assignment.length, headers)
     else:
-        opened = blobs.stream(source, assignment.sha256, assignment.length, headers)
+        opened = blobs.stream_blob(source, assignment.sha256, assignment.length, headers)
     with contextlib.closing(opened) as chunks:
         for status, chunk in chunks:
             if have and status != _PARTIAL:
@@ -139,7 +139,7 @@ def _check(assignment: SignedAssignment, file: BinaryIO) -> None:
         msg = f"received {size} of {assignment.length} bytes of {assignment.path}"
         raise TransportError(msg)
     file.seek(0)
-    found = slots.digest_of(file)
+    found = slots.digest_of_rest(file)
     if found != assignment.sha256:
         msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {found[:12]}…)"
         raise RefusedError(msg)

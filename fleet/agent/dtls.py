@@ -9,7 +9,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from fleet.agent.errors import TransportError
-from fleet.agent.steps import Steps, drive
+from fleet.agent.steps import Steps, drive_blocking
 from fleet.agent.udp import MOST_DATAGRAM, ServerDatagrams
 from pki.kernel.dtls import CIPHERTEXT_MTU, NO_QUERY_MTU, split_records
 
@@ -35,7 +35,7 @@ class ClientAssociation:
         if not _is_address(address[0]):
             self._line.set_tlsext_host_name(address[0].encode())
         try:
-            drive(self._socket, handshake(self._line))
+            drive_blocking(self._socket, dtls_handshake(self._line))
             self._check_name(address[0])
         except (SSL.Error, OSError, TransportError) as error:
             self._socket.close()
@@ -44,17 +44,17 @@ class ClientAssociation:
 
     def send(self, message: bytes) -> None:
         """Send one message."""
-        drive(self._socket, sending(self._line, message))
+        drive_blocking(self._socket, dtls_send(self._line, message))
 
     def receive(self, until: float) -> bytes | None:
         """Return the next message, or None after the deadline (monotonic seconds)."""
-        return drive(self._socket, receiving(self._line, until))
+        return drive_blocking(self._socket, dtls_receive(self._line, until))
 
     def close(self) -> None:
         """Send close_notify and close the socket."""
         with suppress(SSL.Error, OSError):
             self._line.shutdown()
-            drive(self._socket, _flushed(self._line))
+            drive_blocking(self._socket, _flushed(self._line))
         self._socket.close()
 
     def _check_name(self, host: str) -> None:
@@ -92,7 +92,7 @@ def client_connection(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connecti
     return made
 
 
-def handshake(line: SSL.Connection) -> Steps[None]:
+def dtls_handshake(line: SSL.Connection) -> Steps[None]:
     """Perform the handshake of a client connection; retransmit flights that are lost.
 
     Raises:
@@ -117,13 +117,13 @@ def handshake(line: SSL.Connection) -> Steps[None]:
             yield from _flushed(line)
 
 
-def sending(line: SSL.Connection, message: bytes) -> Steps[None]:
+def dtls_send(line: SSL.Connection, message: bytes) -> Steps[None]:
     """Encrypt and send one message."""
     line.send(message)
     yield from _flushed(line)
 
 
-def receiving(line: SSL.Connection, until: float) -> Steps[bytes | None]:
+def dtls_receive(line: SSL.Connection, until: float) -> Steps[bytes | None]:
     """Return the next message, or None after the deadline (monotonic seconds)."""
     while True:
         with suppress(SSL.WantReadError):

@@ -56,7 +56,7 @@ def enrol_first(transport: Transport, holder: Holder, token: str) -> None:
     _obtain(transport, f"{ROOT}/simpleenroll", holder, {**PKCS10, "Authorization": f"Basic {password}"})
 
 
-def renew(transport: Transport, holder: Holder) -> None:
+def renew_certificate(transport: Transport, holder: Holder) -> None:
     """Renew the certificate; raises like ``enrol``."""
     _obtain(transport, f"{ROOT}/simplereenroll", holder, PKCS10)
 
@@ -83,9 +83,9 @@ def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], h
     if len(issued) != 1:
         msg = "the enrolment answer must contain exactly one certificate"
         raise RefusedError(msg)
-    above = [one for one in authorities if one.subject != one.issuer]
+    above = [authority for authority in authorities if authority.subject != authority.issuer]
     _demand_usable(issued[0], above, holder)
-    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (*issued, *above))
+    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in (*issued, *above))
     files.write_private(holder.chain, pem)
 
 
@@ -106,7 +106,7 @@ def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder
         msg = f"the new certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise RefusedError(msg)
     _demand_client(leaf)
-    if holder.chain.exists() and identity(holder.chain) != _names(leaf):
+    if holder.chain.exists() and certificate_uris(holder.chain) != _names(leaf):
         msg = "the new certificate is for another device"
         raise RefusedError(msg)
 
@@ -153,17 +153,17 @@ def _is_for(leaf: x509.Certificate, key: DeviceKey) -> bool:
         return False
 
 
-def identity(chain: Path) -> list[str]:
+def certificate_uris(chain: Path) -> list[str]:
     """Return the URIs in the device's certificate. The last part of the first is its public id."""
     return _names(x509.load_pem_x509_certificates(chain.read_bytes())[0])
 
 
 def _names(leaf: x509.Certificate) -> list[str]:
     try:
-        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternative_name = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return []
-    return found.get_values_for_type(x509.UniformResourceIdentifier)
+    return alternative_name.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _leads_to(roots: list[x509.Certificate], one: x509.Certificate, above: list[x509.Certificate], deep: int) -> bool:

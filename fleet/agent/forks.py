@@ -6,7 +6,7 @@ from pki.kernel.errors import InvalidError
 LONGEST_ANSWER, LONGEST_TOKEN = 256, 8
 
 
-def token(answer: bytes) -> str:
+def read_fork_token(answer: bytes) -> str:
     """Return the token of a report's answer in hex; empty if it is missing or malformed."""
     if not answer:
         return ""

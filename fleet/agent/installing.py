@@ -49,8 +49,8 @@ class Installer:
 
     def running(self) -> dict[str, SlotImage]:
         """Return the current image of each component."""
-        found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
-        return {name: image for name, image in found.items() if image is not None}
+        images = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
+        return {name: image for name, image in images.items() if image is not None}
 
     def measured(self) -> dict[str, str]:
         """Return the SHA-256 of each current image, computed from the disk.
@@ -72,7 +72,7 @@ class Installer:
         wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
         if running is None or not pair.confirmed:
             return False
-        requires = [list(one) for one in assignment.requires]
+        requires = [list(requirement) for requirement in assignment.requires]
         here = (running.sha256, running.version, running.counter, running.golden)
         return here == wanted and running.requires == requires and pair.matches()
 
@@ -107,13 +107,13 @@ class Installer:
         whole = self.slots(composite.COMPONENT)
         image = self._bring(assignment, whole)
         parts = parts_of(read_verified(whole.inactive, assignment.sha256))
-        missing = [one for one in parts if not self.has(one)]
+        missing = [part for part in parts if not self.has(part)]
         pairs = {one.component: self.slots(one.component) for one in missing}
         brought = {one.component: self._bring(one, pairs[one.component]) for one in missing}
         whole.swap(replace(image, members={name: one.sha256 for name, one in brought.items()}))
         for name, one in brought.items():
             pairs[name].swap(one)
-        arenas = self._tested([whole, *pairs.values()], [one.component for one in parts])
+        arenas = self._tested([whole, *pairs.values()], [part.component for part in parts])
         whole.confirm()  # from here on the composite is confirmed
         for name, pair in pairs.items():
             pair.confirm(arenas[name])
@@ -122,15 +122,15 @@ class Installer:
     def recover(self) -> bool:
         """Roll back images on probation, or finish a confirmed composite. Return whether anything changed."""
         kept = self._following()
-        found = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
-        for name, pair in found.items():
+        slots = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
+        for name, pair in slots.items():
             if pair.running is not None and kept.get(name) == pair.running.sha256 and pair.matches():
                 pair.confirm()
             else:
                 pair.roll_back()
         if kept:
             self.slots(composite.COMPONENT).complete()
-        return bool(found)
+        return bool(slots)
 
     def _following(self) -> Mapping[str, str]:
         """Return the parts of a confirmed composite: component to SHA-256."""

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pki.kernel import files
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 
 KINDS = ("PRIVATE KEY", "EC PRIVATE KEY")
 
@@ -47,7 +47,7 @@ class FileKey:
             pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
             files.write_private(self.path, pem)
         loaded = serialization.load_pem_private_key(
-            demand_one(self.path.read_bytes(), *KINDS, what=str(self.path)), None
+            demand_one_block(self.path.read_bytes(), *KINDS, what=str(self.path)), None
         )
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             msg = f"{self.path} must contain an elliptic curve key."

@@ -51,7 +51,7 @@ class Lines:
     def shown(self) -> Line:
         """Return a new connection that presents the certificate. The caller closes it."""
         settings = self._now()
-        return line_to(settings.server, config.trusted(settings), self._identity())
+        return line_to(settings.server, config.trusted_file(settings), self._identity())
 
     def first(self) -> Transport:
         """Return a new connection for the first certificate. The caller closes it.
@@ -63,7 +63,7 @@ class Lines:
         if settings.server.startswith("coaps://") and not settings.enrol_at:
             msg = "enrolment with a token requires HTTPS: set --enrol-at to the server's https:// address"
             raise TransportError(msg)
-        return Transport(settings.enrol_at or settings.server, config.trusted(settings))
+        return Transport(settings.enrol_at or settings.server, config.trusted_file(settings))
 
     def silent(self, attempts: int) -> None:
         """Also try the factory address when the configured address does not answer.
@@ -76,7 +76,7 @@ class Lines:
         """
         if self.astray and clock.unix() > self._until:
             self.moved()
-        if attempts < SILENT or config.effective(self._settings) == self._settings:
+        if attempts < SILENT or config.effective_settings(self._settings) == self._settings:
             return
         self.drop()
         self.astray, self._until = attempts % 2 == 0, clock.unix() + ASTRAY_S
@@ -87,7 +87,7 @@ class Lines:
         self.astray = False
 
     def _now(self) -> Settings:
-        return self._settings if self.astray else config.effective(self._settings)
+        return self._settings if self.astray else config.effective_settings(self._settings)
 
     def drop(self) -> None:
         """Close the regular connection."""

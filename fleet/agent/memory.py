@@ -32,7 +32,7 @@ class Dated(TypedDict):
     version: int
 
 
-def forget(state: StateFile, named: Iterable[str]) -> None:
+def forget_keys(state: StateFile, named: Iterable[str]) -> None:
     """Delete facts from keys that the root no longer lists."""
     by: dict[str, str] = state.get("learned_from", {})
     known = set(named)
@@ -42,12 +42,12 @@ def forget(state: StateFile, named: Iterable[str]) -> None:
         state.put(learned_from=left, **dict.fromkeys(lost))
 
 
-def learn(state: StateFile, keyid: str, **facts: object) -> None:
+def learn_facts(state: StateFile, keyid: str, **facts: object) -> None:
     """Store facts with the key that signed them."""
     state.put(learned_from={**state.get("learned_from", {}), **dict.fromkeys(facts, keyid)}, **facts)
 
 
-def now(state: StateFile, root_expires: datetime) -> datetime:
+def effective_time(state: StateFile, root_expires: datetime) -> datetime:
     """Return the effective time: the clock, but never before a signed time.
 
     Args:

@@ -33,7 +33,7 @@ class People:
     threshold: int
 
 
-def people(root: Path) -> People:
+def release_officers(root: Path) -> People:
     """Return the release officers of a TUF root whose keys a manifest can use; firmware has them compiled in.
 
     Raises:
@@ -54,13 +54,13 @@ def people(root: Path) -> People:
     return People(known, role.threshold)
 
 
-def assignment(data: bytes, who: People, state: StateFile, vendor: str, hardware: str) -> SignedAssignment:
+def read_assignment(data: bytes, who: People, state: StateFile, vendor: str, hardware: str) -> SignedAssignment:
     """Return the image that an envelope describes. The caller verifies the size and hash of the download.
 
     Args:
         data: the envelope.
         who: the release officers.
-        state: state of the device, with the highest *installed* sequence of each component, see ``installed``.
+        state: state of the device, with the highest *installed* sequence of each component, see ``store_sequence``.
         vendor: RFC 9124 vendor id.
         hardware: RFC 9124 class id.
 
@@ -71,7 +71,7 @@ def assignment(data: bytes, who: People, state: StateFile, vendor: str, hardware
         image, manifest, signatures = suit.read_envelope(data)
     except InvalidError as error:
         raise RefusedError(error.detail) from error
-    found = suit.signers(manifest, signatures, who.keys)
+    found = suit.manifest_signers(manifest, signatures, who.keys)
     if len(found) < who.threshold:
         msg = f"the manifest has the signatures of {len(found)} release officers; {who.threshold} are required"
         raise RefusedError(msg)
@@ -86,6 +86,6 @@ def assignment(data: bytes, who: People, state: StateFile, vendor: str, hardware
     return SignedAssignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
 
 
-def installed(state: StateFile, found: SignedAssignment) -> None:
+def store_sequence(state: StateFile, found: SignedAssignment) -> None:
     """Store the sequence of a confirmed image. Older images are refused."""
     state.put(sequences={**state.get("sequences", {}), found.component: found.counter})

@@ -19,7 +19,7 @@ APPLIERS = [{"format": kernel.FORMAT, "ram_max": RAM_MAX, "out_max": OUT_MAX}]
 _logger = logging.getLogger("muster.agent")
 
 
-def fetch(assignment: SignedAssignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
+def fetch_patched(assignment: SignedAssignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
     """Write the assigned image into the inactive slot, by its patch.
 
     A failed patch leaves the slot unchanged; the whole image is downloaded instead.
@@ -32,7 +32,7 @@ def fetch(assignment: SignedAssignment, line: Transport | CoapTransport, pair: S
         return None
     try:
         length = _capped(assignment)
-        image = kernel.apply(_base(patch, pair), _come(patch, line), length)
+        image = kernel.apply_patch(_base(patch, pair), _come(patch, line), length)
         _demand(image, assignment.sha256, "the patched image is not the signed one")
     except (TransportError, AnswerError) as error:  # a connection error says nothing about the format
         _logger.warning("the patch download failed", extra={"path": assignment.path, "cause": str(error)})
@@ -53,7 +53,7 @@ def _base(patch: OfferedPatch, pair: Slots) -> bytes:
 
 
 def _come(patch: OfferedPatch, line: Transport | CoapTransport) -> bytes:
-    data = b"".join(chunk for _, chunk in blobs.stream(line, patch.sha256, patch.length))
+    data = b"".join(chunk for _, chunk in blobs.stream_blob(line, patch.sha256, patch.length))
     _demand(data, patch.sha256, "the received patch does not match its digest")
     return data
 

@@ -9,7 +9,7 @@ from pki.kernel import clock
 LONGEST_REASON = 500
 
 
-def payload(
+def report_payload(
     state: StateFile, runs: Mapping[str, object], action: int | None, status: str, reason: str
 ) -> dict[str, object]:
     """Return a report, to be signed by the device's key.

@@ -89,7 +89,7 @@ class KeptRoots:
         Raises:
             RefusedError: a key or a person counts twice, or a former online key belongs to a person.
         """
-        formerly = {identity for one in self._good.values() for identity in one.online_identities()}
+        formerly = {identity for value in self._good.values() for identity in value.online_identities()}
         self._good[hashlib.sha256(data).digest()] = _checked(data, formerly)
 
     def _keep(self, data: bytes) -> None:

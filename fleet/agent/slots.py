@@ -176,7 +176,7 @@ class Slots:
     def digest(self, path: Path) -> str:
         """Return the hex SHA-256 of a file."""
         with files.open_plain(path) as file:
-            return digest_of(file)
+            return digest_of_rest(file)
 
     def read_running(self) -> bytes:
         """Return the bytes of the current image.
@@ -246,7 +246,7 @@ class Slots:
 _ON_PROBATION = "the current image is still on probation; the slot for its rollback must not be overwritten"
 
 
-def digest_of(file: BinaryIO) -> str:
+def digest_of_rest(file: BinaryIO) -> str:
     """Return the hex SHA-256 of what an open file holds from here on."""
     digest = hashlib.sha256()
     while chunk := file.read(1 << 20):

@@ -1,6 +1,6 @@
 """Protocols without sockets, as steps: bytes to send, or a deadline until which the next bytes may arrive.
 
-A blocking socket (``drive``) and one in an event loop (the simulator) take the same steps.
+A blocking socket (``drive_blocking``) and one in an event loop (the simulator) take the same steps.
 """
 
 from collections.abc import Generator
@@ -21,7 +21,7 @@ class BlockingLine(Protocol):
         """Return the next one, or None after the deadline (monotonic seconds)."""
 
 
-def drive(line: BlockingLine, steps: Steps[T]) -> T:
+def drive_blocking(line: BlockingLine, steps: Steps[T]) -> T:
     """Take the steps over a line that blocks. Return their result."""
     came: bytes | None = None
     while True:

@@ -41,7 +41,7 @@ _HEAD = b"-----BEGIN TSS2 PRIVATE KEY-----"
 PATIENCE = 60.0
 
 
-def environment(folder: Path, tcti: str) -> dict[str, str]:
+def tpm_environment(folder: Path, tcti: str) -> dict[str, str]:
     """Return the environment in which OpenSSL uses a TPM. Write its configuration to the device's disk.
 
     Args:
@@ -55,7 +55,7 @@ def environment(folder: Path, tcti: str) -> dict[str, str]:
 
 def started_anew(folder: Path, tcti: str, command: list[str]) -> None:
     """Replace this process by one whose OpenSSL uses the TPM, unless it is one already."""
-    wanted = environment(folder, tcti)
+    wanted = tpm_environment(folder, tcti)
     if dict(os.environ) != wanted:
         os.execve(command[0], command, wanted)  # noqa: S606  because it is this very program again
 
@@ -73,7 +73,7 @@ class TpmKey:
 
     def __init__(self, folder: Path, tcti: str) -> None:
         self.path = files.private_folder(folder) / "device.tss2"
-        self._environment = environment(folder, tcti)
+        self._environment = tpm_environment(folder, tcti)
         if not self.path.exists():
             made = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
             if not made.startswith(_HEAD):

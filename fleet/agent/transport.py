@@ -175,7 +175,7 @@ class Transport:
             self._connection = None
 
     def _chunks(self, response: _TimedResponse, limit: int) -> Iterator[tuple[int, bytes]]:
-        since, came, whole, until = time.monotonic(), 0, 0, deadline(limit)
+        since, came, whole, until = time.monotonic(), 0, 0, body_deadline(limit)
         while whole <= limit:
             try:
                 data = response.next_bytes(until)
@@ -188,7 +188,7 @@ class Transport:
             came, whole = came + len(data), whole + len(data)
             yield response.status, data
             try:
-                since, came = paced(since, came, until)
+                since, came = advance_window(since, came, until)
             except TransportError:
                 self.close()
                 raise
@@ -225,12 +225,12 @@ class Transport:
         return made
 
 
-def deadline(limit: int) -> float:
+def body_deadline(limit: int) -> float:
     """Return the deadline of a body of this length on the monotonic clock."""
     return time.monotonic() + max(WHOLE_S, limit / WHOLE_RATE)
 
 
-def paced(since: float, came: int, until: float) -> tuple[float, int]:
+def advance_window(since: float, came: int, until: float) -> tuple[float, int]:
     """Return where the window of the least speed stands now.
 
     Args:

@@ -31,7 +31,7 @@ def check_vectors(pair: Slots) -> int:
     vectors = pair.read_golden()
     if vectors is None:
         return 0
-    if not interpreter.available():
+    if not interpreter.is_interpreter_installed():
         msg = "self-test: the model has golden vectors, but this device has no interpreter to run them"
         raise RefusedError(msg)
     said = _said(pair.read_running(), vectors)
@@ -85,7 +85,7 @@ def _answer_of(model: int, vectors: int) -> TrialAnswer:
 def main() -> None:
     """Run one model."""
     model, vectors = Path(sys.argv[1]), Path(sys.argv[2])
-    confine.limits(cpu_s=CPU_S, address_space=MEMORY, file_size=1 << 20)
+    confine.set_limits(cpu_s=CPU_S, address_space=MEMORY, file_size=1 << 20)
     found = asdict(interpreter.try_out(model.read_bytes(), golden.read_vectors(vectors.read_bytes())))
     found["difference"] = min(found["difference"], sys.float_info.max)  # JSON knows no infinity
     sys.stdout.write(json.dumps(found))

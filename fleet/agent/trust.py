@@ -134,15 +134,15 @@ class Trust:
         if row is None:
             return None
         try:
-            target = agreement.listed(row["target"], updater.get_targetinfo(row["target"]))  # 5.6.7, 5.7.2
+            target = agreement.find_listed(row["target"], updater.get_targetinfo(row["target"]))  # 5.6.7, 5.7.2
             self._check_bin(row["target"])
             bundle = self._bundle(updater, target)  # 5.7.3
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
         try:
-            found = agreement.agreed(row, bundle, self._settings)
+            found = agreement.agree_assignment(row, bundle, self._settings)
             agreement.above_floor(found, self._targets(), self._settings)
-            agreement.beside(bundle, installed or {})
+            agreement.check_dependencies(bundle, installed or {})
         except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the bundle.json of {row['target']} is malformed: {error}"
             raise RefusedError(msg) from error
@@ -167,10 +167,10 @@ class Trust:
             counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
             paths = [one.path for one in named]
             rows = [agreement.row_of(*pair, action, self._settings) for pair in zip(bundles, paths, strict=True)]
-            found = [agreement.agreed(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
+            found = [agreement.agree_assignment(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
             for assignment, bundle in zip(found, bundles, strict=True):
                 agreement.above_floor(assignment, self._targets(), self._settings)
-                agreement.beside(bundle, counters)
+                agreement.check_dependencies(bundle, counters)
         except (InvalidError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the list of parts, or a part, is malformed: {error}"
             raise RefusedError(msg) from error
@@ -179,7 +179,7 @@ class Trust:
     def _part(self, updater: Updater, part: composite.CompositePart) -> BundleDocument:
         """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
         try:
-            target = agreement.listed(part.path, updater.get_targetinfo(part.path))
+            target = agreement.find_listed(part.path, updater.get_targetinfo(part.path))
             self._check_bin(part.path)
             bundle = self._bundle(updater, target)
         except (RepositoryError, DownloadError) as error:
@@ -239,7 +239,7 @@ class Trust:
             raise _trouble("the update metadata", error) from error
         self._updater = updater
         self._check_people()  # 5.6
-        memory.forget(self._state, _online(self._root()))  # 5.3.11
+        memory.forget_keys(self._state, _online(self._root()))  # 5.3.11
         self._check_floor(self._kept("timestamp", Timestamp).expires)  # 5.4, freeze attack
         return updater
 
@@ -311,18 +311,18 @@ class Trust:
             signed, keyid = self._verified(canonical.loads(answer.body, max_bytes=MAX_DIRECTOR))
             self._fresh(signed, device, nonce)
             if "head" in signed:
-                witness.see(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
-            agreement.newest(signed["newest"])
+                witness.keep_head(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
+            agreement.check_newest(signed["newest"])
             self._row(signed)
         except (InvalidError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             msg = f"the director's document is malformed: {error}"
             raise RefusedError(msg) from error
-        memory.learn(self._state, keyid, director_version=signed["version"], signed_time=signed["issued"])
+        memory.learn_facts(self._state, keyid, director_version=signed["version"], signed_time=signed["issued"])
         return signed
 
     @staticmethod
     def _row(signed: DirectorDocument) -> agreement.DirectorRow | None:
-        return agreement.row(signed["assignments"][0]) if signed["assignments"] else None
+        return agreement.check_entry(signed["assignments"][0]) if signed["assignments"] else None
 
     def _root(self) -> Root:
         return self._kept("root", Root)
@@ -372,7 +372,7 @@ class Trust:
 
     def _check_floor(self, expires: datetime) -> None:
         """Compare an end with the clock, but never with less than what was signed and seen (5.1)."""
-        if not expires.tzinfo or expires <= memory.now(self._state, self._root().expires):
+        if not expires.tzinfo or expires <= memory.effective_time(self._state, self._root().expires):
             msg = "a signed document has expired"
             raise RefusedError(msg)
 

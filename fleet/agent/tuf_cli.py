@@ -53,7 +53,7 @@ class Fetcher(tuf_json.StrictFetcher):
             raise DownloadError(str(error)) from error
 
 
-def admit(data: bytes) -> None:
+def admit_root(data: bytes) -> None:
     """Refuse a root in which a role names one key under two ids.
 
     Raises:
@@ -65,7 +65,7 @@ def admit(data: bytes) -> None:
         raise RepositoryError(error.detail) from error
 
 
-def init(folder: Path, root: Path) -> None:
+def trust_root(folder: Path, root: Path) -> None:
     """Trust a root; nothing is fetched.
 
     Raises:
@@ -73,12 +73,12 @@ def init(folder: Path, root: Path) -> None:
     """
     data = root.read_bytes()
     Metadata[Root].from_bytes(data, tuf_json.StrictDeserializer())
-    admit(data)
+    admit_root(data)
     files.private_folder(folder)
     files.write_private(folder / "root.json", data)
 
 
-def download(updater: Updater, names: list[str]) -> None:
+def download_targets(updater: Updater, names: list[str]) -> None:
     """Fetch the named targets in order; what is there already with the signed hashes is not fetched again.
 
     Raises:
@@ -86,12 +86,12 @@ def download(updater: Updater, names: list[str]) -> None:
         DownloadError: one cannot be fetched.
     """
     for name in names:
-        found = updater.get_targetinfo(name)
-        if found is None:
+        target = updater.get_targetinfo(name)
+        if target is None:
             msg = f"{name} is not listed in the signed targets"
             raise RepositoryError(msg)
-        if updater.find_cached_target(found) is None:
-            updater.download_target(found)
+        if updater.find_cached_target(target) is None:
+            updater.download_target(target)
 
 
 def main(arguments: list[str]) -> int:
@@ -100,16 +100,16 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     try:
         if options.command == "init":
-            init(options.metadata_dir, options.root)
+            trust_root(options.metadata_dir, options.root)
             return 0
         target_dir = str(options.target_dir) if options.target_dir else None
-        updater = updater_with(admit)(
+        updater = updater_with(admit_root)(
             str(options.metadata_dir), options.metadata_url, target_dir, options.target_base_url or None, Fetcher(),
             bootstrap=None,
         )  # fmt: skip
         updater.refresh()
         if options.command == "download":
-            download(updater, options.target_name)
+            download_targets(updater, options.target_name)
     except (RepositoryError, DownloadError, ValueError, OSError) as error:
         _logger.error("%s: %s", options.command, error)  # noqa: TRY400  because the sentence is meant for people
         return 1

@@ -18,7 +18,7 @@ CBOR = {"Content-Type": "application/cbor"}
 _logger = logging.getLogger("muster.agent")
 
 
-def sync(line: Transport | CoapTransport, state: StateFile, name: str) -> None:
+def sync_configuration(line: Transport | CoapTransport, state: StateFile, name: str) -> None:
     """Fetch the configuration, store it if it is valid, and report the current one.
 
     Args:

@@ -9,12 +9,12 @@ from pki.kernel import files
 MARK = "erasing"
 
 
-def begun(folder: Path) -> bool:
+def wipe_begun(folder: Path) -> bool:
     """Return whether an erasure was interrupted."""
     return (folder / MARK).exists()
 
 
-def erase(folder: Path) -> None:
+def erase_folder(folder: Path) -> None:
     """Remove everything in a folder, the marker last."""
     mark = folder / MARK
     files.write_private(mark, b"")

@@ -35,7 +35,8 @@ class Head(TypedDict):
     sig: str
 
 
-def see(state: StateFile, head: Head, named: Any) -> None:  # untyped: its caller refuses a malformed field of a root
+# untyped: its caller refuses a malformed field of a root
+def keep_head(state: StateFile, head: Head, named: Any) -> None:
     """Verify a head from the server. Store it if it is newer than the stored one.
 
     Args:
@@ -65,4 +66,4 @@ def see(state: StateFile, head: Head, named: Any) -> None:  # untyped: its calle
         msg = f"the server's audit log is inconsistent: it had a different history at {seen[1]} entries"
         raise RefusedError(msg)
     if [epoch, size] > seen[:2]:
-        memory.learn(state, head["keyid"], ledger_head=[epoch, size, root])
+        memory.learn_facts(state, head["keyid"], ledger_head=[epoch, size, root])

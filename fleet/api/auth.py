@@ -41,7 +41,7 @@ class SessionAuthentication(authentication.SessionAuthentication):
         return found
 
 
-def actor(request: Request) -> Actor:
+def api_actor(request: Request) -> Actor:
     """Return the actor behind an API request."""
     operator = request.user
     if not isinstance(operator, Operator):

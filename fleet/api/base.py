@@ -41,7 +41,7 @@ class Text(_Bounded):
     def to_internal_value(self, data: str) -> str:
         """Return the text."""
         given = super().to_internal_value(data)
-        if intake.cleaned(given, len(given))[1]:
+        if intake.clean_text(given, len(given))[1]:
             msg = "The text contains a control, text-direction or unsupported character. Remove it."
             raise serializers.ValidationError(msg)
         return str(given)
@@ -53,7 +53,7 @@ class Name(_Bounded):
     def to_internal_value(self, data: str) -> str:
         """Return the name."""
         try:
-            return intake.identifier(super().to_internal_value(data), self.field_name or "item")
+            return intake.check_identifier(super().to_internal_value(data), self.field_name or "item")
         except InvalidError as error:
             raise serializers.ValidationError(error.detail) from error
 

@@ -5,11 +5,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Output, View, asked_of
 from fleet.api.lists import query_schema
 from ota.selectors import bundles, patches
-from ota.selectors.contents import ContentsFilter, contents
+from ota.selectors.contents import ContentsFilter, bundle_contents
 
 
 class ComponentOut(Output):
@@ -37,8 +37,8 @@ class ContentsView(View):
     def get(self, request: Request, public_id: str) -> Response:
         """List the components of a bundle. `q` filters by name, version, licence and kind; all words must match."""
         asked = asked_of(request)
-        bundle = bundles.bundle(actor=actor(request), public_id=public_id)
-        return Response(ContentsOut(contents(bundle, asked.q, int(asked.page))).data)
+        bundle = bundles.get_bundle(actor=api_actor(request), public_id=public_id)
+        return Response(ContentsOut(bundle_contents(bundle, asked.q, int(asked.page))).data)
 
 
 class PatchOut(Output):
@@ -65,8 +65,8 @@ class Patches(View):
     @extend_schema(responses=PatchesOut)
     def get(self, request: Request, public_id: str) -> Response:
         """List the delta patches to a bundle's image, largest saving first, and how many of them are done."""
-        who = actor(request)
-        bundle = bundles.bundle(actor=who, public_id=public_id)
-        done, wanted = patches.progress(bundle) or (0, 0)
-        found = PatchOut(patches.of_bundle(bundle), many=True).data
-        return Response({"results": found, "done": done, "wanted": wanted})
+        who = api_actor(request)
+        bundle = bundles.get_bundle(actor=who, public_id=public_id)
+        done, wanted = patches.patch_progress(bundle) or (0, 0)
+        answer = PatchOut(patches.of_bundle(bundle), many=True).data
+        return Response({"results": answer, "done": done, "wanted": wanted})

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.services import quarantine, registry
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, ReasonIn, View, read_fields
 from fleet.api.devices import DeviceOut, one_device
 
@@ -27,15 +27,15 @@ class _Act(View):
 
     def act(self, request: Request, public_id: str, given: Mapping[str, object]) -> Response:
         """Perform the action, and return the device as it is afterwards."""
-        who = actor(request)
-        type(self).service(actor=who, device=selectors.device(actor=who, public_id=public_id), **given)
-        return one_device(selectors.device(actor=who, public_id=public_id))
+        who = api_actor(request)
+        type(self).service(actor=who, device=selectors.get_device(actor=who, public_id=public_id), **given)
+        return one_device(selectors.get_device(actor=who, public_id=public_id))
 
 
 class Quarantine(_Act):
     """Quarantine a device."""
 
-    service = staticmethod(quarantine.impose)
+    service = staticmethod(quarantine.quarantine_device)
 
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
@@ -46,7 +46,7 @@ class Quarantine(_Act):
 class ReleaseFromQuarantine(_Act):
     """Release a device from quarantine."""
 
-    service = staticmethod(quarantine.release)
+    service = staticmethod(quarantine.release_device)
 
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
@@ -57,7 +57,7 @@ class ReleaseFromQuarantine(_Act):
 class Suspend(_Act):
     """Suspend a device."""
 
-    service = staticmethod(registry.suspend)
+    service = staticmethod(registry.suspend_device)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
@@ -68,7 +68,7 @@ class Suspend(_Act):
 class Resume(_Act):
     """Resume a device."""
 
-    service = staticmethod(registry.resume)
+    service = staticmethod(registry.resume_device)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
@@ -90,7 +90,7 @@ class Return(_Act):
 class Retire(_Act):
     """Retire a device."""
 
-    service = staticmethod(registry.retire)
+    service = staticmethod(registry.retire_device)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
@@ -104,7 +104,7 @@ class Decommission(View):
     @extend_schema(request=DecommissionIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Retire a device permanently and erase its personal data. Confirm with the device's name in ``name``."""
-        who, given = actor(request), read_fields(request, DecommissionIn)
-        device = selectors.device(actor=who, public_id=public_id)
+        who, given = api_actor(request), read_fields(request, DecommissionIn)
+        device = selectors.get_device(actor=who, public_id=public_id)
         done = registry.decommission(actor=who, device=device, confirmed=given["name"])
         return one_device(done)

@@ -14,7 +14,7 @@ from devices.models import Device as DeviceRow
 from devices.models import Incident
 from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, registry
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
@@ -171,8 +171,13 @@ class DeviceOut(Output):
     def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
         """Return the hardware identities that the device has proved."""
         return [
-            {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
-            for one in device.identities.all()
+            {
+                "kind": identity.kind,
+                "vendor": identity.vendor,
+                "serial": identity.serial,
+                "verified_at": identity.verified_at.isoformat(),
+            }
+            for identity in device.identities.all()
         ]
 
     def get_protection(self, device: DeviceRow) -> str:
@@ -185,8 +190,8 @@ class DeviceOut(Output):
 
     def _protection(self, device: DeviceRow) -> Protection:
         """Return the grade that was computed once for both fields."""
-        found: Protection = self.context["protection"][device.pk]
-        return found
+        protection: Protection = self.context["protection"][device.pk]
+        return protection
 
     def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
         """Return what the device reports as installed."""
@@ -224,8 +229,8 @@ class CloseIn(Input):
 def _beside(devices_: Sequence[DeviceRow]) -> dict[str, object]:
     """Return what stands beside devices: when they were last heard, in one query, and how they are protected."""
     return {
-        "seen": selectors.last_seen(one.pk for one in devices_),
-        "protection": {one.pk: protection_of(one) for one in devices_},
+        "seen": selectors.last_seen(device.pk for device in devices_),
+        "protection": {device.pk: protection_of(device) for device in devices_},
     }
 
 
@@ -245,7 +250,7 @@ class HardwareModels(View):
     @extend_schema(request=HardwareIn, responses={201: HardwareOut})
     def post(self, request: Request) -> Response:
         """Register a hardware model."""
-        made = hardware.register(actor=actor(request), **read_fields(request, HardwareIn))
+        made = hardware.register_model(actor=api_actor(request), **read_fields(request, HardwareIn))
         return Response(HardwareOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -255,9 +260,9 @@ class HardwareTelemetry(View):
     @extend_schema(request=TelemetryIn, responses=HardwareOut)
     def put(self, request: Request, public_id: str) -> Response:
         """Set the privacy class of each metric of a hardware model. `on_device_only` metrics never leave the device."""
-        who = actor(request)
+        who = api_actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
-        changed = hardware.classify(actor=who, model=model, **read_fields(request, TelemetryIn))
+        changed = hardware.classify_metrics(actor=who, model=model, **read_fields(request, TelemetryIn))
         return Response(HardwareOut(changed).data)
 
 
@@ -267,9 +272,11 @@ class HardwareRuntime(View):
     @extend_schema(request=RuntimeIn, responses=HardwareOut)
     def put(self, request: Request, public_id: str) -> Response:
         """Set the runtime, operators and types of a hardware model's firmware. Later compatibility checks use them."""
-        who = actor(request)
+        who = api_actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
-        changed = hardware.describe(actor=who, model=model, profile=read_fields(request, RuntimeIn)["runtime"])
+        changed = hardware.set_runtime_profile(
+            actor=who, model=model, profile=read_fields(request, RuntimeIn)["runtime"]
+        )
         return Response(HardwareOut(changed).data)
 
 
@@ -284,10 +291,10 @@ class Devices(View):
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
         """Register a device behind a gateway. All other devices register themselves when they enrol."""
-        who, given = actor(request), read_fields(request, ChildIn)
+        who, given = api_actor(request), read_fields(request, ChildIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
-        made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
+        made = children.register_child(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
         return one_device(made, status.HTTP_201_CREATED)
 
 
@@ -299,20 +306,20 @@ class DeviceView(View):
     @extend_schema(responses=DeviceOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a device."""
-        who = actor(request)
-        return one_device(selectors.device(actor=who, public_id=public_id))
+        who = api_actor(request)
+        return one_device(selectors.get_device(actor=who, public_id=public_id))
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
         """Change a device's site, owner, tags, gateway or audience. Omitted fields keep their values."""
-        who = actor(request)
-        found = selectors.device(actor=who, public_id=public_id)
+        who = api_actor(request)
+        device = selectors.get_device(actor=who, public_id=public_id)
         given = read_fields(request, DescriptionIn)
         audience = given.pop("audience", "")
-        registry.describe(actor=who, device=found, **given)
+        registry.describe_device(actor=who, device=device, **given)
         if audience:
-            registry.use_as(actor=who, device=found, audience=audience)
-        return one_device(selectors.device(actor=who, public_id=public_id))
+            registry.use_as(actor=who, device=device, audience=audience)
+        return one_device(selectors.get_device(actor=who, public_id=public_id))
 
 
 class Incidents(View):
@@ -330,8 +337,8 @@ class IncidentView(View):
     @extend_schema(responses=IncidentOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return an incident with its explanation."""
-        who = actor(request)
-        return Response(IncidentOut(selectors.incident(actor=who, public_id=public_id)).data)
+        who = api_actor(request)
+        return Response(IncidentOut(selectors.get_incident(actor=who, public_id=public_id)).data)
 
 
 class IncidentClose(View):
@@ -341,5 +348,5 @@ class IncidentClose(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Close an incident with a verdict."""
         given = read_fields(request, CloseIn)
-        done = incidents.close(actor=actor(request), public_id=public_id, verdict=given["verdict"])
+        done = incidents.close(actor=api_actor(request), public_id=public_id, verdict=given["verdict"])
         return Response(IncidentOut(done).data)

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from devices import selectors
 from devices.models import HardwareIdentity, VendorAnchor
 from devices.services import approvals, expected, rollover, tokens, transfer
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 
@@ -152,12 +152,12 @@ class EnrolmentTokensView(View):
     @list_schema(TokenOut)
     def get(self, request: Request) -> Response:
         """List enrolment tokens, newest first."""
-        return list_answer(request, selectors.tokens, TokenOut)
+        return list_answer(request, selectors.list_tokens, TokenOut)
 
     @extend_schema(request=TokenIn, responses={201: NewTokensOut})
     def post(self, request: Request) -> Response:
         """Create enrolment tokens. Their secrets are shown only in this response."""
-        who, given = actor(request), read_fields(request, TokenIn)
+        who, given = api_actor(request), read_fields(request, TokenIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         made = []
         for name in given["devices"] or [""] * given["count"]:
@@ -174,7 +174,7 @@ class TokenWithdraw(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Withdraw an unused enrolment token. It can no longer be used."""
         read_fields(request, Nothing)
-        return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
+        return Response(TokenOut(tokens.withdraw(actor=api_actor(request), public_id=public_id)).data)
 
 
 class Board(View):
@@ -183,9 +183,9 @@ class Board(View):
     @extend_schema(request=Nothing, responses={201: NewTokenOut})
     def post(self, request: Request, public_id: str) -> Response:
         """Create a token for a new board that replaces the device's current board. Its enrolment needs approval."""
-        who = actor(request)
+        who = api_actor(request)
         read_fields(request, Nothing)
-        device = selectors.device(actor=who, public_id=public_id)
+        device = selectors.get_device(actor=who, public_id=public_id)
         token, secret = tokens.replace_board(actor=who, device=device)
         body = {"id": str(token.public_id), "device": device.name, "secret": secret}
         return Response(body, status=status.HTTP_201_CREATED)
@@ -197,15 +197,15 @@ class Expected(View):
     @list_schema(ExpectedOut)
     def get(self, request: Request) -> Response:
         """List pre-registered devices, newest first."""
-        return list_answer(request, selectors.expected, ExpectedOut)
+        return list_answer(request, selectors.list_preregistered, ExpectedOut)
 
     @extend_schema(request=ExpectedIn, responses={201: ExpectedOut})
     def post(self, request: Request) -> Response:
         """Pre-register a device by its serial number, and by its public key unless a vendor certificate proves it."""
-        who, given = actor(request), read_fields(request, ExpectedIn)
+        who, given = api_actor(request), read_fields(request, ExpectedIn)
         model = selectors.hardware_model(actor=who, name=given.pop("hardware"))
         name = given.pop("device")
-        row = expected.register(actor=who, hardware_model=model, device_name=name, **given)
+        row = expected.preregister_device(actor=who, hardware_model=model, device_name=name, **given)
         return Response(ExpectedOut(row).data, status=status.HTTP_201_CREATED)
 
 
@@ -215,12 +215,12 @@ class Vendors(View):
     @list_schema(VendorOut)
     def get(self, request: Request) -> Response:
         """List vendors, newest first."""
-        return list_answer(request, selectors.vendors, VendorOut)
+        return list_answer(request, selectors.list_vendors, VendorOut)
 
     @extend_schema(request=VendorIn, responses={201: VendorOut})
     def post(self, request: Request) -> Response:
         """Trust a vendor's CA for first enrolments."""
-        who, given = actor(request), read_fields(request, VendorIn)
+        who, given = api_actor(request), read_fields(request, VendorIn)
         name = given.pop("hardware")
         model = selectors.hardware_model(actor=who, name=name) if name else None
         given["pem"] = given["pem"].encode()
@@ -235,7 +235,7 @@ class VendorDistrust(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Stop trusting a vendor. Devices can no longer enrol with its certificates."""
         read_fields(request, Nothing)
-        return Response(VendorOut(expected.distrust_vendor(actor=actor(request), public_id=public_id)).data)
+        return Response(VendorOut(expected.distrust_vendor(actor=api_actor(request), public_id=public_id)).data)
 
 
 class Waiting(View):
@@ -267,7 +267,7 @@ class Deny(View):
 
 def _decided(request: Request, public_id: str, *, approved: bool) -> Response:
     given = read_fields(request, DecideIn)
-    row = approvals.decide(actor=actor(request), public_id=public_id, approved=approved, reason=given["reason"])
+    row = approvals.decide(actor=api_actor(request), public_id=public_id, approved=approved, reason=given["reason"])
     return Response(WaitingOut(row).data)
 
 
@@ -294,14 +294,14 @@ class AuthoritySwitch(View):
     @extend_schema(responses=ReadinessOut)
     def get(self, request: Request, key_id: str) -> Response:
         """Count the devices that are ready for a switch to this issuing CA."""
-        return Response(ReadinessOut(rollover.readiness(actor=actor(request), key_id=key_id)).data)
+        return Response(ReadinessOut(rollover.switch_readiness(actor=api_actor(request), key_id=key_id)).data)
 
     @extend_schema(request=SwitchIn, responses=ReadinessOut)
     def post(self, request: Request, key_id: str) -> Response:
         """Switch to this issuing CA. The request fails while active devices trust only another root."""
-        who, given = actor(request), read_fields(request, SwitchIn)
-        rollover.switch(actor=who, key_id=key_id, override=given["override"])
-        return Response(ReadinessOut(rollover.readiness(actor=who, key_id=key_id)).data)
+        who, given = api_actor(request), read_fields(request, SwitchIn)
+        rollover.switch_issuing_ca(actor=who, key_id=key_id, override=given["override"])
+        return Response(ReadinessOut(rollover.switch_readiness(actor=who, key_id=key_id)).data)
 
 
 class TransferOut(Output):
@@ -322,9 +322,9 @@ class Transfer(View):
     @extend_schema(request=Nothing, responses={201: TransferOut})
     def post(self, request: Request, public_id: str) -> Response:
         """Offer a device to another trust domain. When that domain accepts the code, the device is retired here."""
-        who = actor(request)
+        who = api_actor(request)
         read_fields(request, Nothing)
-        code = transfer.offer_transfer(actor=who, device=selectors.device(actor=who, public_id=public_id))
+        code = transfer.offer_transfer(actor=who, device=selectors.get_device(actor=who, public_id=public_id))
         return Response({"code": code}, status=status.HTTP_201_CREATED)
 
 
@@ -334,6 +334,6 @@ class Transfers(View):
     @extend_schema(request=TakeIn, responses={201: NewTokenOut})
     def post(self, request: Request) -> Response:
         """Accept the transfer of a device. The token in the response enrols it in this trust domain."""
-        token, secret = transfer.take(actor=actor(request), code=read_fields(request, TakeIn)["code"])
+        token, secret = transfer.accept_transfer(actor=api_actor(request), code=read_fields(request, TakeIn)["code"])
         body = {"id": str(token.public_id), "device": token.device_name, "secret": secret}
         return Response(body, status=status.HTTP_201_CREATED)

@@ -51,11 +51,11 @@ _ANSWERS = ("200", "201")
 @cache
 def given_examples() -> Json:
     """Return the examples from the file, by type name."""
-    found: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
-    return found
+    examples: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
+    return examples
 
 
-def place_of(path: str) -> str:
+def place_of_example(path: str) -> str:
     """Return a path below the API prefix, with ID for every id."""
     return re.sub(r"\{\w+\}", "ID", path.removeprefix(BELOW))
 
@@ -65,9 +65,9 @@ def add_examples(result: Json, **_: object) -> Json:
     held: dict[str, dict[str, object]] = {}
     schemas = result["components"]["schemas"]
     for path, method, operation in operations_of(result):
-        bodies = [operation.get("requestBody", {}), *(operation["responses"].get(one, {}) for one in _ANSWERS)]
+        bodies = [operation.get("requestBody", {}), *(operation["responses"].get(answer, {}) for answer in _ANSWERS)]
         for media in (media for body in bodies for media in body.get("content", {}).values()):
-            name = _type_of(media["schema"]) or f"{method.upper()} {place_of(path)}"
+            name = _type_of(media["schema"]) or f"{method.upper()} {place_of_example(path)}"
             key = re.sub(r"\W+", "-", name)
             held.setdefault(key, {"value": composed_example(name, schemas)})
             media["examples"] = {key: {"$ref": f"#/components/examples/{key}"}}

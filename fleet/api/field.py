@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from devices import selectors
 from devices.models import Twin as TwinRow
 from devices.services import groups, twins
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, asked_of, read_fields
 from fleet.api.lists import list_answer, list_schema, query_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
@@ -123,9 +123,9 @@ class DeviceCommands(View):
     @extend_schema(request=CommandIn, responses={201: CommandOut})
     def post(self, request: Request, public_id: str) -> Response:
         """Queue a command for the device's next poll. If an identical command is pending, that command is returned."""
-        who, given = actor(request), read_fields(request, CommandIn)
-        device = selectors.device(actor=who, public_id=public_id)
-        made = commands.give(actor=who, device=device, **given)
+        who, given = api_actor(request), read_fields(request, CommandIn)
+        device = selectors.get_device(actor=who, public_id=public_id)
+        made = commands.queue_command(actor=who, device=device, **given)
         return Response(CommandOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -135,7 +135,7 @@ class CommandsView(View):
     @list_schema(CommandOut, command_rows.CommandFilter)
     def get(self, request: Request) -> Response:
         """List commands, newest first."""
-        return list_answer(request, command_rows.commands, CommandOut)
+        return list_answer(request, command_rows.list_commands, CommandOut)
 
 
 class CommandCancel(View):
@@ -144,10 +144,10 @@ class CommandCancel(View):
     @extend_schema(request=Nothing, responses=CommandOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Cancel a command."""
-        who = actor(request)
+        who = api_actor(request)
         read_fields(request, Nothing)
-        found = command_rows.command(actor=who, public_id=public_id)
-        return Response(CommandOut(commands.cancel(actor=who, command=found)).data)
+        command = command_rows.get_command(actor=who, public_id=public_id)
+        return Response(CommandOut(commands.cancel(actor=who, command=command)).data)
 
 
 class TwinView(View):
@@ -158,14 +158,14 @@ class TwinView(View):
     @extend_schema(responses=TwinOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return the device twin. Its ETag is the version of the desired configuration."""
-        who = actor(request)
-        return _twin(selectors.device(actor=who, public_id=public_id).twin)
+        who = api_actor(request)
+        return _twin(selectors.get_device(actor=who, public_id=public_id).twin)
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=TwinOut, parameters=[IF_MATCH])
     def patch(self, request: Request, public_id: str) -> Response:
         """Change the desired configuration with a JSON Merge Patch. Send the ETag of your last read in If-Match."""
-        who = actor(request)
-        device = selectors.device(actor=who, public_id=public_id)
+        who = api_actor(request)
+        device = selectors.get_device(actor=who, public_id=public_id)
         if not isinstance(request.data, dict):
             msg = "The body must be a JSON object: a JSON Merge Patch (RFC 7396) of the configuration."
             raise InvalidError(msg)
@@ -179,7 +179,7 @@ class Logs(View):
     @list_schema(LogOut)
     def get(self, request: Request, public_id: str) -> Response:
         """List the newest logs of a device."""
-        device = selectors.device(actor=actor(request), public_id=public_id)
+        device = selectors.get_device(actor=api_actor(request), public_id=public_id)
         return list_answer(request, partial(selectors.device_logs, device=device), LogOut)
 
 
@@ -196,7 +196,7 @@ class Telemetry(View):
     @query_schema(selectors.SeriesFilter, SeriesOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return the values of one metric as [Unix milliseconds, value], oldest first. Default period: the last day."""
-        device, asked = selectors.device(actor=actor(request), public_id=public_id), asked_of(request)
+        device, asked = selectors.get_device(actor=api_actor(request), public_id=public_id), asked_of(request)
         return Response({"metric": asked.metric, "values": selectors.series_asked(device, asked)})
 
 
@@ -224,11 +224,11 @@ class BehaviourView(View):
     @query_schema(selectors.BehaviourFilter, BehaviourOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return [tick, value] of each metric for the last ``ticks`` ticks, and the networks of the device."""
-        who = actor(request)
-        device = selectors.device(actor=who, public_id=public_id)
+        who = api_actor(request)
+        device = selectors.get_device(actor=who, public_id=public_id)
         found = {
             "tick_s": settings.FLEET_DRIFT_TICK_S,
-            "metrics": selectors.behaviour(device, int(asked_of(request).ticks)),
+            "metrics": selectors.read_behaviour(device, int(asked_of(request).ticks)),
             "networks": selectors.source_networks(device),
         }
         return Response(BehaviourOut(found).data)
@@ -240,13 +240,13 @@ class Groups(View):
     @list_schema(GroupOut)
     def get(self, request: Request) -> Response:
         """List device groups."""
-        return list_answer(request, selectors.groups, GroupOut)
+        return list_answer(request, selectors.list_groups, GroupOut)
 
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def post(self, request: Request) -> Response:
         """Create a device group."""
         given = read_fields(request, GroupIn)
-        made = groups.create(actor=actor(request), name=given["name"], query_text=given["query"])
+        made = groups.create(actor=api_actor(request), name=given["name"], query_text=given["query"])
         return Response(GroupOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -256,22 +256,22 @@ class GroupView(View):
     @extend_schema(responses=GroupOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a device group. List its devices with ``/devices?group=NAME``."""
-        who = actor(request)
-        return Response(GroupOut(selectors.group(actor=who, public_id=public_id)).data)
+        who = api_actor(request)
+        return Response(GroupOut(selectors.get_group(actor=who, public_id=public_id)).data)
 
     @extend_schema(request=MembersIn, responses=GroupOut)
     def patch(self, request: Request, public_id: str) -> Response:
         """Add devices to a listed group, or remove them."""
-        who, given = actor(request), read_fields(request, MembersIn)
-        group = selectors.group(actor=who, public_id=public_id)
+        who, given = api_actor(request), read_fields(request, MembersIn)
+        group = selectors.get_group(actor=who, public_id=public_id)
         lists = {side: selectors.devices_by_names(actor=who, names=given[side]) for side in ("add", "remove")}
         return Response(GroupOut(groups.change_members(actor=who, group=group, **lists)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
         """Delete a device group. Its devices are not changed."""
-        who = actor(request)
-        groups.delete(actor=who, group=selectors.group(actor=who, public_id=public_id))
+        who = api_actor(request)
+        groups.delete(actor=who, group=selectors.get_group(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -283,6 +283,6 @@ def _twin(twin: TwinRow) -> Response:
         "config_fetched": twin.config_fetched >= twin.config_version,
         "reported": twin.reported,
         "reported_version": twin.reported_version,
-        "delta": twins.delta(twin),
+        "delta": twins.twin_delta(twin),
     }
-    return Response(body, headers={"ETag": twins.tag("d", twin.config_version)})
+    return Response(body, headers={"ETag": twins.section_tag("d", twin.config_version)})

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import PAGE_PARAMETERS, Output, asked_of, takes_query
 from pki.kernel.errors import InvalidError
 from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of
@@ -97,7 +97,7 @@ def list_answer(
     """
     asked = asked_of(request)
     wanted = {} if isinstance(asked, NoFilter) else {"wanted": asked}
-    return page_answer(request, select(actor=actor(request), **wanted), row, context)
+    return page_answer(request, select(actor=api_actor(request), **wanted), row, context)
 
 
 def page_answer(
@@ -128,7 +128,7 @@ STORABLE = r"^[^\u0000]*$"
 
 
 def _parameters(shape: type[object]) -> list[OpenApiParameter]:
-    return [_parameter(name, one) for name, one in criteria_of(shape).items()]
+    return [_parameter(name, criterion) for name, criterion in criteria_of(shape).items()]
 
 
 def _parameter(name: str, asked: Criterion) -> OpenApiParameter:

@@ -7,7 +7,7 @@ from rest_framework import parsers, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Output, ReasonIn, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
@@ -112,7 +112,9 @@ class ReleaseOut(Output):
 
     def get_signed_by(self, release: ReleaseRow) -> list[str]:
         """Return the officers who have signed."""
-        return sorted(one.officer for one in release.statement.signatures.all()) if release.statement else []
+        return (
+            sorted(signature.officer for signature in release.statement.signatures.all()) if release.statement else []
+        )
 
 
 class ReleaseIn(Input):
@@ -135,7 +137,7 @@ class TrustKeys(View):
     @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
     def post(self, request: Request) -> Response:
         """Register a trust key."""
-        made = trust_keys.add(actor=actor(request), **read_fields(request, TrustKeyIn))
+        made = trust_keys.add(actor=api_actor(request), **read_fields(request, TrustKeyIn))
         return Response(TrustKeyOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -147,13 +149,13 @@ class Bundles(View):
     @list_schema(BundleOut, bundle_rows.BundleFilter)
     def get(self, request: Request) -> Response:
         """List bundles, newest first."""
-        return list_answer(request, bundle_rows.bundles, BundleOut)
+        return list_answer(request, bundle_rows.list_bundles, BundleOut)
 
     @extend_schema(request={"multipart/form-data": BundleIn}, responses={201: BundleOut})
     def post(self, request: Request) -> Response:
         """Upload a bundle as multipart: the part ``manifest`` (bundle.json) and one part ``files`` per payload."""
         manifest, files = bundle_parts(request)
-        made = bundles.upload(actor=actor(request), manifest=manifest, files=files)
+        made = bundles.upload(actor=api_actor(request), manifest=manifest, files=files)
         return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -163,14 +165,14 @@ class BundleView(View):
     @extend_schema(responses=BundleOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a bundle with its verification report."""
-        who = actor(request)
-        return Response(BundleOut(bundle_rows.bundle(actor=who, public_id=public_id)).data)
+        who = api_actor(request)
+        return Response(BundleOut(bundle_rows.get_bundle(actor=who, public_id=public_id)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
         """Delete a bundle that was never published, and its unpublished release."""
-        who = actor(request)
-        removals.delete_bundle(actor=who, bundle=bundle_rows.bundle(actor=who, public_id=public_id))
+        who = api_actor(request)
+        removals.delete_bundle(actor=who, bundle=bundle_rows.get_bundle(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -187,13 +189,15 @@ class FitOut(Output):
     ) -> list[dict[str, Any]]:  # untyped: the API document repeats the type hint
         """Return for each hardware model whether the model is compatible, and why not, by the current data of both."""
         known = self.context.get("released")
-        found = [(model, fitting.reasons(bundle, model, known)) for model in bundle.hardware_models.all()]
+        found = [
+            (model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()
+        ]
         return [
             {
                 "name": model.name,
                 "fits": not why,
-                "reasons": [one.to_dict() for one in why],
-                "arena": fitting.facts(bundle, model).get("arena"),
+                "reasons": [reason.to_dict() for reason in why],
+                "arena": fitting.bundle_facts(bundle, model).get("arena"),
             }
             for model, why in found
         ]
@@ -205,8 +209,8 @@ class FitView(View):
     @list_schema(FitOut)
     def get(self, request: Request) -> Response:
         """List model bundles, newest first, with their compatibility with each target hardware model."""
-        known = fitting.released(actor(request).domain)
-        return list_answer(request, fitting.models, FitOut, context=lambda _: {"released": known})
+        known = fitting.released_counters(api_actor(request).domain)
+        return list_answer(request, fitting.list_model_bundles, FitOut, context=lambda _: {"released": known})
 
 
 class Releases(View):
@@ -215,14 +219,14 @@ class Releases(View):
     @list_schema(ReleaseOut, bundle_rows.ReleaseFilter)
     def get(self, request: Request) -> Response:
         """List releases, newest first."""
-        return list_answer(request, bundle_rows.releases, ReleaseOut)
+        return list_answer(request, bundle_rows.list_releases, ReleaseOut)
 
     @extend_schema(request=ReleaseIn, responses={201: ReleaseOut})
     def post(self, request: Request) -> Response:
         """Prepare the release of a bundle: two officers must sign it."""
-        who, given = actor(request), read_fields(request, ReleaseIn)
-        bundle = bundle_rows.bundle(actor=who, public_id=given["bundle"])
-        made = releases.prepare(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
+        who, given = api_actor(request), read_fields(request, ReleaseIn)
+        bundle = bundle_rows.get_bundle(actor=who, public_id=given["bundle"])
+        made = releases.prepare_release(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
         return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -232,8 +236,8 @@ class ReleaseView(View):
     @extend_schema(responses=ReleaseOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a release and its signatures."""
-        who = actor(request)
-        return Response(ReleaseOut(bundle_rows.release(actor=who, public_id=public_id)).data)
+        who = api_actor(request)
+        return Response(ReleaseOut(bundle_rows.get_release(actor=who, public_id=public_id)).data)
 
 
 class ReleaseWithdraw(View):
@@ -242,7 +246,7 @@ class ReleaseWithdraw(View):
     @extend_schema(request=ReasonIn, responses=ReleaseOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Withdraw a release. It is no longer offered; ``withdrawal`` is the signing request for the officers."""
-        who, given = actor(request), read_fields(request, ReasonIn)
-        release = bundle_rows.release(actor=who, public_id=public_id)
+        who, given = api_actor(request), read_fields(request, ReasonIn)
+        release = bundle_rows.get_release(actor=who, public_id=public_id)
         done = releases.withdraw(actor=who, release=release, reason=given["reason"])
         return Response(ReleaseOut(done).data)

@@ -6,7 +6,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from fleet.operators import selectors
@@ -59,7 +59,7 @@ class Me(View):
     @extend_schema(responses=MeOut)
     def get(self, request: Request) -> Response:
         """Return the caller's account and roles."""
-        who = actor(request)
+        who = api_actor(request)
         return Response({"username": who.key, "domain": who.domain, "roles": sorted(who.roles)})
 
 
@@ -79,7 +79,7 @@ class MyTokens(View):
         A token that is created with another token ends with that token.
         """
         given = read_fields(request, ApiTokenIn)
-        token, secret = tokens.create(actor=actor(request), operator=_operator(request), **given)
+        token, secret = tokens.create(actor=api_actor(request), operator=_operator(request), **given)
         return Response({**ApiTokenOut(token).data, "secret": secret}, status=status.HTTP_201_CREATED)
 
 
@@ -99,7 +99,7 @@ class TokenRevoke(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Revoke an API token and the tokens that were created with it."""
         read_fields(request, Nothing)
-        return Response(ApiTokenOut(tokens.revoke(actor=actor(request), public_id=public_id)).data)
+        return Response(ApiTokenOut(tokens.revoke_api_token(actor=api_actor(request), public_id=public_id)).data)
 
 
 def _operator(request: Request) -> Operator:

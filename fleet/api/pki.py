@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors as devices
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from pki import selectors
@@ -160,7 +160,7 @@ class Certificates(View):
     @list_schema(CertificateOut, devices.CertificateFilter)
     def get(self, request: Request) -> Response:
         """List certificates, newest first; with `expiring`, first those that end first."""
-        return list_answer(request, devices.certificates, CertificateOut)
+        return list_answer(request, devices.list_device_certificates, CertificateOut)
 
 
 class CertificateRevoke(View):
@@ -170,7 +170,7 @@ class CertificateRevoke(View):
     def post(self, request: Request, fingerprint: str) -> Response:
         """Revoke a certificate permanently."""
         given = read_fields(request, RevokeIn)
-        done = certificates.revoke(actor=actor(request), fingerprint=fingerprint, **given)
+        done = certificates.revoke(actor=api_actor(request), fingerprint=fingerprint, **given)
         return Response(CertificateOut(done).data)
 
 
@@ -180,8 +180,8 @@ class CertificateLineage(View):
     @whole_schema(CertificateOut)
     def get(self, request: Request, fingerprint: str) -> Response:
         """List the certificates that a revocation with ``lineage`` would revoke too, oldest first."""
-        who = actor(request)
-        rows = certificates.descendants(selectors.certificate(actor=who, fingerprint=fingerprint))
+        who = api_actor(request)
+        rows = certificates.renewed_certificates(selectors.get_certificate(actor=who, fingerprint=fingerprint))
         return Response({"results": CertificateOut(rows, many=True).data, "next": None})
 
 
@@ -209,12 +209,12 @@ class Profiles(View):
     @list_schema(ProfileOut)
     def get(self, request: Request) -> Response:
         """List the defined certificate profiles. The profile ``device`` has default values until it is defined."""
-        return list_answer(request, selectors.profiles, ProfileOut)
+        return list_answer(request, selectors.list_profiles, ProfileOut)
 
     @extend_schema(request=ProfileIn, responses=ProfileOut)
     def post(self, request: Request) -> Response:
         """Create a certificate profile, or change the given fields of an existing one."""
-        row = profiles.define(actor=actor(request), **read_fields(request, ProfileIn))
+        row = profiles.define_profile(actor=api_actor(request), **read_fields(request, ProfileIn))
         return Response(ProfileOut(row).data)
 
 
@@ -233,7 +233,7 @@ class LedgerHeadView(View):
     @extend_schema(responses=HeadOut)
     def get(self, request: Request) -> Response:
         """Return the newest signed tree head (RFC 6962)."""
-        return Response(HeadOut(selectors.signed_head(actor=actor(request))).data)
+        return Response(HeadOut(selectors.signed_head(actor=api_actor(request))).data)
 
 
 class LedgerVerify(View):
@@ -242,8 +242,8 @@ class LedgerVerify(View):
     @extend_schema(request=None, responses=VerifyOut)
     def post(self, request: Request) -> Response:
         """Recompute the Merkle tree and compare it with every signed tree head, in the database and in the journal."""
-        who = actor(request)
-        report = ledger_check.verify_ledger(actor=who, witnesses=devices.witnesses(actor=who))
+        who = api_actor(request)
+        report = ledger_check.verify_ledger(actor=who, witnesses=devices.reported_heads(actor=who))
         return Response(VerifyOut(report).data)
 
 
@@ -272,7 +272,7 @@ class LedgerInclusion(View):
     @extend_schema(responses=InclusionOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return the inclusion proof of an entry: the audit path to the root hash of the newest signed tree head."""
-        return Response(InclusionOut(ledger_proofs.inclusion(actor=actor(request), entry=public_id)).data)
+        return Response(InclusionOut(ledger_proofs.prove_inclusion(actor=api_actor(request), entry=public_id)).data)
 
 
 class LedgerConsistency(View):
@@ -281,4 +281,4 @@ class LedgerConsistency(View):
     @extend_schema(responses=ConsistencyOut)
     def get(self, request: Request, old: str) -> Response:
         """Return the consistency proof from the tree with ``old`` entries to the newest signed tree."""
-        return Response(ConsistencyOut(ledger_proofs.consistency(actor=actor(request), old=int(old))).data)
+        return Response(ConsistencyOut(ledger_proofs.prove_consistency(actor=api_actor(request), old=int(old))).data)

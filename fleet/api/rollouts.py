@@ -8,7 +8,7 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from ota.models import Assignment as AssignmentRow
@@ -112,7 +112,7 @@ def _standing(rollouts_: Sequence[RolloutRow]) -> dict[str, object]:
     """Return the progress and patches of rollouts, in a few queries for any number of rollouts."""
     return {
         "progress": rollout_rows.progress_of(rollouts_),
-        "patches": patch_rows.in_rollouts([one.pk for one in rollouts_]),
+        "patches": patch_rows.in_rollouts([rollout.pk for rollout in rollouts_]),
     }
 
 
@@ -147,7 +147,7 @@ class Assignments(View):
         """List assignments, newest first."""
         return list_answer(
             request,
-            rollout_rows.assignments,
+            rollout_rows.list_assignments,
             AssignmentOut,
             lambda rows: {"messages": rollout_rows.messages_of(rows)},
         )
@@ -159,16 +159,16 @@ class Rollouts(View):
     @list_schema(RolloutOut, rollout_rows.RolloutFilter)
     def get(self, request: Request) -> Response:
         """List rollouts, newest first."""
-        return list_answer(request, rollout_rows.rollouts, RolloutOut, _standing)
+        return list_answer(request, rollout_rows.list_rollouts, RolloutOut, _standing)
 
     @extend_schema(request=RolloutIn, responses={201: RolloutOut})
     def post(self, request: Request) -> Response:
         """Create a rollout. Start it with a separate call."""
-        who, given = actor(request), read_fields(request, RolloutIn)
+        who, given = api_actor(request), read_fields(request, RolloutIn)
         made = rollouts.create(
             actor=who,
             name=given["name"],
-            release=bundle_rows.release(actor=who, public_id=given["release"]),
+            release=bundle_rows.get_release(actor=who, public_id=given["release"]),
             waves=[WavePlan(**wave) for wave in given["waves"]],
             thresholds=Thresholds(given["success_permille"], given["error_permille"]),
             target=given["target"],
@@ -182,8 +182,8 @@ class RolloutView(View):
     @extend_schema(responses=RolloutOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a rollout and its progress."""
-        who = actor(request)
-        return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
+        who = api_actor(request)
+        return _one_rollout(rollout_rows.get_rollout(actor=who, public_id=public_id))
 
 
 class RolloutStart(View):
@@ -223,7 +223,7 @@ class RolloutAbort(View):
 
 
 def _done(request: Request, public_id: str, service: Callable[..., object]) -> Response:
-    who = actor(request)
+    who = api_actor(request)
     read_fields(request, Nothing)
-    service(actor=who, rollout=rollout_rows.rollout(actor=who, public_id=public_id))
-    return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
+    service(actor=who, rollout=rollout_rows.get_rollout(actor=who, public_id=public_id))
+    return _one_rollout(rollout_rows.get_rollout(actor=who, public_id=public_id))

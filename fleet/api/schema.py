@@ -6,7 +6,7 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 from fleet.api.base import Input
-from fleet.api.examples import place_of
+from fleet.api.examples import place_of_example
 from fleet.api.roles import roles_of
 from fleet.refusals import PROBLEM_TYPE, TITLES
 from pki.kernel.errors import ErrorKind
@@ -65,14 +65,14 @@ class Document(AutoSchema):
 
     def get_extensions(self) -> dict[str, object]:
         """Return the extension that lists the roles that may call the operation."""
-        return {"x-roles": roles_of(f"{self.method} {place_of(self.path)}")}
+        return {"x-roles": roles_of(f"{self.method} {place_of_example(self.path)}")}
 
     def _get_response_bodies(self, direction: str = "response") -> dict[str, object]:
         """Return the responses of the operation, error responses included."""
-        found: dict[str, object] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
+        bodies: dict[str, object] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
         reference = self.resolve_serializer(Problem, "response").ref
         statuses = {*ALWAYS, *(OF_A_BODY if self.method != "GET" else ())}
         for status in sorted(statuses):
             body = {"content": {PROBLEM_TYPE: {"schema": reference}}, "description": TITLES[status]}
-            found.setdefault(str(status), body)
-        return found
+            bodies.setdefault(str(status), body)
+        return bodies

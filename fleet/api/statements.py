@@ -9,13 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors as devices
-from fleet.api.auth import actor
+from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from ota.models import Statement as Requested
 from ota.selectors import statements as rows
-from ota.selectors.officers import Officers, officers
-from ota.selectors.roles import roles
+from ota.selectors.officers import Officers, list_officers
+from ota.selectors.roles import role_states
 from ota.services import statements, upkeep
 
 
@@ -35,17 +35,17 @@ class StatementOut(Output):
 
     def get_signed_by(self, statement: Requested) -> list[str]:
         """Return the officers who have signed."""
-        return sorted(one.officer for one in statement.signatures.all())
+        return sorted(signature.officer for signature in statement.signatures.all())
 
     def get_missing(self, statement: Requested) -> int:
         """Return how many signatures are missing before publication; 0 after publication."""
-        signed = {one.officer for one in statement.signatures.all()}
+        signed = {signature.officer for signature in statement.signatures.all()}
         waits = statement.state == Requested.State.PREPARED
         return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
 
     def get_may_sign(self, statement: Requested) -> list[str]:
         """Return the officers who can still sign; empty after publication."""
-        signed = {one.keyid for one in statement.signatures.all()}
+        signed = {signature.keyid for signature in statement.signatures.all()}
         names = self._officers(statement).names if statement.state == Requested.State.PREPARED else {}
         return sorted(name for keyid, name in names.items() if keyid not in signed)
 
@@ -53,7 +53,7 @@ class StatementOut(Output):
         """Return the officers of this trust domain, read once per response."""
         context = cast("dict[str, Officers]", self.context)
         if "officers" not in context:
-            context["officers"] = officers(statement.domain.slug)
+            context["officers"] = list_officers(statement.domain.slug)
         return context["officers"]
 
 
@@ -106,7 +106,7 @@ class Statements(View):
     @list_schema(StatementOut, rows.StatementFilter)
     def get(self, request: Request) -> Response:
         """List signing requests, newest first."""
-        return list_answer(request, rows.statements, StatementOut)
+        return list_answer(request, rows.list_statements, StatementOut)
 
 
 class StatementView(View):
@@ -115,8 +115,8 @@ class StatementView(View):
     @extend_schema(responses=StatementOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return a signing request and its signatures."""
-        who = actor(request)
-        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
+        who = api_actor(request)
+        return Response(StatementOut(rows.get_statement(actor=who, public_id=public_id)).data)
 
 
 class PreparedView(View):
@@ -125,8 +125,8 @@ class PreparedView(View):
     @extend_schema(responses=PreparedOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return ``prepared.json``, the input of ``muster-sign``."""
-        who = actor(request)
-        return Response(rows.prepared(rows.statement(actor=who, public_id=public_id)))
+        who = api_actor(request)
+        return Response(rows.prepared_documents(rows.get_statement(actor=who, public_id=public_id)))
 
 
 class Signatures(View):
@@ -135,10 +135,10 @@ class Signatures(View):
     @extend_schema(request=SignatureIn, responses=StatementOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Submit a ``signature.json`` from ``muster-sign``."""
-        who = actor(request)
-        statement = rows.statement(actor=who, public_id=public_id)
+        who = api_actor(request)
+        statement = rows.get_statement(actor=who, public_id=public_id)
         statements.submit(actor=who, statement=statement, signature=json.dumps(request.data).encode())
-        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
+        return Response(StatementOut(rows.get_statement(actor=who, public_id=public_id)).data)
 
 
 class Publish(View):
@@ -147,10 +147,10 @@ class Publish(View):
     @extend_schema(request=Nothing, responses=StatementOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Publish a signing request that has enough signatures."""
-        who = actor(request)
+        who = api_actor(request)
         read_fields(request, Nothing)
-        statements.publish(actor=who, statement=rows.statement(actor=who, public_id=public_id))
-        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
+        statements.publish(actor=who, statement=rows.get_statement(actor=who, public_id=public_id))
+        return Response(StatementOut(rows.get_statement(actor=who, public_id=public_id)).data)
 
 
 class RoleOut(Output):
@@ -172,8 +172,8 @@ class Roles(View):
     @whole_schema(RoleOut)
     def get(self, request: Request) -> Response:
         """List the TUF roles with their signers, expiry and recommended action."""
-        who = actor(request)
-        return Response({"results": RoleOut(roles(actor=who), many=True).data, "next": None})
+        who = api_actor(request)
+        return Response({"results": RoleOut(role_states(actor=who), many=True).data, "next": None})
 
 
 class Floors(View):
@@ -182,7 +182,7 @@ class Floors(View):
     @extend_schema(request=FloorIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
         """Prepare a higher floor. After officers sign it, devices of the hardware model reject lower counters."""
-        who, given = actor(request), read_fields(request, FloorIn)
+        who, given = api_actor(request), read_fields(request, FloorIn)
         hardware = devices.hardware_model(actor=who, name=given["hardware_model"])
         wanted = {"component": given["component"], "counter": given["counter"]}
         made = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
@@ -195,6 +195,6 @@ class Renewals(View):
     @extend_schema(request=RenewalIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
         """Prepare a one-year renewal of targets and bins. Officers that the current TUF root lists must sign it."""
-        who, given = actor(request), read_fields(request, RenewalIn)
-        made = upkeep.renew(actor=who, bit_length=given["bits"])
+        who, given = api_actor(request), read_fields(request, RenewalIn)
+        made = upkeep.renew_targets(actor=who, bit_length=given["bits"])
         return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)

@@ -8,33 +8,33 @@ from django.views.decorators.http import require_GET, require_POST
 from devices import selectors
 from devices.models import EnrolmentRequest
 from devices.services import approvals
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def approval_list(request: HttpRequest) -> HttpResponse:
     """List enrolment requests; by default those that are waiting."""
-    who = actor(request)
+    who = page_actor(request)
     wanted = asked_filter(request, selectors.EnrolmentRequestFilter, state=EnrolmentRequest.State.WAITING)
-    found = cut_page(request, selectors.enrolment_requests(actor=who, wanted=wanted))
-    context = {**found, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
+    page = cut_page(request, selectors.enrolment_requests(actor=who, wanted=wanted))
+    context = {**page, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
     return render(request, "console/approvals/list.html", context)
 
 
 @require_POST
-@page
-def decide(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
+@page_view
+def approval_decide(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Approve or deny a request; the device receives the result when it repeats its request."""
-    who = actor(request)
+    who = page_actor(request)
     approved = verb == "approve"
     done = "Request denied."
     if approved:
         done = "Request approved. The device receives its certificate when it repeats its request."
     reason = request.POST.get("reason", "")[:300]
-    return act(
+    return run_form(
         request,
         done,
         reverse("console:approvals"),

@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from devices.models import HardwareModel
-from fleet.console.door import act, actor, page, wants_json
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import page_actor, page_view, run_form, wants_json
 from fleet.console.paging import cut_page
 from fleet.uploads import files_by_path
 from ota.eligibility import Reason
@@ -16,8 +16,8 @@ from ota.errors import ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting, parts, patches
-from ota.selectors.contents import contents
-from ota.selectors.officers import officers
+from ota.selectors.contents import bundle_contents
+from ota.selectors.officers import list_officers
 from ota.services import bundles, releases, removals, statements
 from pki.kernel.errors import InvalidError
 
@@ -25,10 +25,10 @@ _DIGITS = 7
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def bundle_list(request: HttpRequest) -> HttpResponse:
     """List bundles on GET; accept an upload on POST."""
-    who = actor(request)
+    who = page_actor(request)
     if request.method == "POST":
         manifest = request.FILES.get("manifest")
         if manifest is None or not manifest.size or manifest.size > 1 << 20:
@@ -39,27 +39,27 @@ def index(request: HttpRequest) -> HttpResponse:
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
     wanted = asked_filter(request, rows.BundleFilter)
-    found = cut_page(request, rows.bundles(actor=who, wanted=wanted))
-    known = fitting.released(who.domain)
-    listed = [(one, _listed(one, known)) for one in found["rows"]]
+    page = cut_page(request, rows.list_bundles(actor=who, wanted=wanted))
+    known = fitting.released_counters(who.domain)
+    listed = [(row, _listed(row, known)) for row in page["rows"]]
     choices = {"kinds": Bundle.Kind.values, "states": Release.State.values}
-    return render(request, "console/bundles/list.html", {**found, "rows": listed, **shown_filter(wanted), **choices})
+    return render(request, "console/bundles/list.html", {**page, "rows": listed, **shown_filter(wanted), **choices})
 
 
 @require_GET
-@page
-def matrix(request: HttpRequest) -> HttpResponse:
+@page_view
+def compatibility_matrix(request: HttpRequest) -> HttpResponse:
     """Show the compatibility of models with hardware models."""
-    who = actor(request)
-    return render(request, "console/bundles/fit.html", {"matrix": fitting.matrix(actor=who)})
+    who = page_actor(request)
+    return render(request, "console/bundles/fit.html", {"matrix": fitting.fit_matrix(actor=who)})
 
 
 @require_GET
-@page
-def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def bundle_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a bundle: verification report, inspection results, hardware compatibility and signatures."""
-    who = actor(request)
-    bundle = rows.bundle(actor=who, public_id=public_id)
+    who = page_actor(request)
+    bundle = rows.get_bundle(actor=who, public_id=public_id)
     release: Release | None = getattr(bundle, "release", None)
     context = {
         "bundle": bundle,
@@ -72,7 +72,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "hardware": _fits(bundle),
         "card": _card(bundle),
         "parts": parts.parts_at_hand(bundle),
-        "work": patches.progress(bundle),
+        "work": patches.patch_progress(bundle),
         "may_delete": removals.may_be_deleted(actor=who, bundle=bundle),
         "patches": patches.of_bundle(bundle),
     }
@@ -80,40 +80,40 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 
 
 @require_GET
-@page
-def inside(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def bundle_components(request: HttpRequest, public_id: str) -> HttpResponse:
     """Search the components in the SBOM of a bundle."""
-    who = actor(request)
-    bundle = rows.bundle(actor=who, public_id=public_id)
+    who = page_actor(request)
+    bundle = rows.get_bundle(actor=who, public_id=public_id)
     words, number = request.GET.get("q", ""), request.GET.get("page", "")
-    found = contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
-    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": found}
+    page = bundle_contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
+    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": page}
     return render(request, "console/bundles/contents.html", context)
 
 
 @require_POST
-@page
-def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
+@page_view
+def release_step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Prepare a release, or publish its signed statement."""
-    who = actor(request)
-    bundle = rows.bundle(actor=who, public_id=public_id)
+    who = page_actor(request)
+    bundle = rows.get_bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if verb == "prepare":
         done = "Release prepared. The release officers can now sign it."
-        return act(request, done, back, lambda: releases.prepare(actor=who, bundle=bundle))
+        return run_form(request, done, back, lambda: releases.prepare_release(actor=who, bundle=bundle))
     statement = _asked(getattr(bundle, "release", None))
     if statement is None:
         msg = "The bundle has no release to publish. Prepare the release first."
         raise InvalidError(msg)
-    return act(request, "Statement published.", back, lambda: statements.publish(actor=who, statement=statement))
+    return run_form(request, "Statement published.", back, lambda: statements.publish(actor=who, statement=statement))
 
 
 @require_POST
-@page
-def delete(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def bundle_delete(request: HttpRequest, public_id: str) -> HttpResponse:
     """Delete an unpublished bundle after the person has typed its name."""
-    who = actor(request)
-    bundle = rows.bundle(actor=who, public_id=public_id)
+    who = page_actor(request)
+    bundle = rows.get_bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if request.POST.get("name") != bundle.name:
         msg = f"The name does not match, so the bundle was not deleted. Type {bundle.name} to confirm the deletion."
@@ -129,14 +129,14 @@ def delete(request: HttpRequest, public_id: str) -> HttpResponse:
 
 def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:
     """Return the target hardware models of a bundle, each with the reasons why it is incompatible."""
-    return [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()]
+    return [(model, fitting.incompatibility_reasons(bundle, model)) for model in bundle.hardware_models.all()]
 
 
 def _listed(bundle: Bundle, known: fitting.Released) -> list[tuple[HardwareModel, list[Reason]]]:
     """Return the same for a list row; only the detail page checks the parts of a composite bundle."""
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [(one, []) for one in bundle.hardware_models.all()]
-    return [(one, fitting.reasons(bundle, one, known)) for one in bundle.hardware_models.all()]
+        return [(model, []) for model in bundle.hardware_models.all()]
+    return [(model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()]
 
 
 def _card(bundle: Bundle) -> dict[str, object]:
@@ -144,8 +144,10 @@ def _card(bundle: Bundle) -> dict[str, object]:
     if bundle.kind != Bundle.Kind.MODEL:
         return {}
     said = bundle.facts.get("sbom", {}).get("card", {})
-    names = {one.pk: one.name for one in bundle.hardware_models.all()}
-    reported = [(names.get(one.hardware_model_id, ""), one.median, len(one.said)) for one in bundle.arenas.all()]
+    names = {model.pk: model.name for model in bundle.hardware_models.all()}
+    reported = [
+        (names.get(arena.hardware_model_id, ""), arena.median, len(arena.said)) for arena in bundle.arenas.all()
+    ]
     return {
         "said": said,
         "evaluation": bundle.manifest.get("eval"),
@@ -164,8 +166,8 @@ def _asked(release: Release | None) -> Statement | None:
 
 def _signing(domain: str, release: Release | None) -> dict[str, object]:
     """Return the statement to sign, the present signatures, and the officers and number of signatures missing."""
-    known, statement = officers(domain), _asked(release)
-    signed = {one.keyid: one for one in statement.signatures.all()} if statement else {}
+    known, statement = list_officers(domain), _asked(release)
+    signed = {signature.keyid: signature for signature in statement.signatures.all()} if statement else {}
     return {
         "statement": statement,
         "statement_key": str(statement.public_id) if statement else "",
@@ -173,7 +175,7 @@ def _signing(domain: str, release: Release | None) -> dict[str, object]:
             "threshold": known.threshold,
             "signed": list(signed.values()),
             "others": sorted(name for keyid, name in known.names.items() if keyid not in signed),
-            "missing": max(known.threshold - len({one.officer for one in signed.values()}), 0),
+            "missing": max(known.threshold - len({value.officer for value in signed.values()}), 0),
         },
     }
 

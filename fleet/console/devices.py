@@ -14,11 +14,11 @@ from devices.metric_units import in_unit, unit_in_words
 from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
-from ota.selectors.device_list import FleetFilter, fleet
-from ota.selectors.eligibility import withheld
+from ota.selectors.device_list import FleetFilter, list_fleet
+from ota.selectors.eligibility import withheld_actions
 from ota.selectors.protection import protection_of
 from ota.selectors.rollouts import assignments_of
 from pki import selectors as ground
@@ -70,12 +70,12 @@ DONE = {
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def device_list(request: HttpRequest) -> HttpResponse:
     """List devices, filtered by the query parameters."""
-    who = actor(request)
+    who = page_actor(request)
     wanted = asked_filter(request, FleetFilter)
-    cuts = cut_page(request, fleet(actor=who, wanted=wanted), BY_NAME)
+    cuts = cut_page(request, list_fleet(actor=who, wanted=wanted), BY_NAME)
     seen = selectors.last_seen(row.pk for row in cuts["rows"])
     context = {
         **cuts,
@@ -89,11 +89,11 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@page
-def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one device."""
-    who = actor(request)
-    device = selectors.device(actor=who, public_id=public_id)
+    who = page_actor(request)
+    device = selectors.get_device(actor=who, public_id=public_id)
     held = ground.certificates_of(actor=who, subject_key=device.key)
     updates = assignments_of(device)
     incidents = list(selectors.incidents_of(actor=who, device=device)[: timeline.MOST_INCIDENTS])
@@ -106,29 +106,35 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "networks": list(selectors.source_networks(device)[:NETWORKS]),
         "components": _components(device),
         "protection": protection_of(device),
-        "withheld": withheld(device, updates),
-        "identities": selectors.identities(device),
-        "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
+        "withheld": withheld_actions(device, updates),
+        "identities": selectors.list_hardware_identities(device),
+        "certificates": [
+            (certificate, certificates.certificate_status(certificate, clock.now())) for certificate in held
+        ],
         "timeline": timeline.timeline_of(who, device, timeline.KnownEvents(seen, updates, incidents)),
         # A device has one open incident at most, and no newer one is opened meanwhile.
-        "open": [one for one in incidents if one.state == one.State.OPEN],
+        "open": [incident for incident in incidents if incident.state == incident.State.OPEN],
         "chart": _chart(device, request.GET.get("metric", "")),
     }
     return render(request, "console/devices/detail.html", context)
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
+@page_view
+def device_action(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Show the effect of an action on GET; run the action on POST."""
-    who = actor(request)
-    device = selectors.device(actor=who, public_id=public_id)
+    who = page_actor(request)
+    device = selectors.get_device(actor=who, public_id=public_id)
     back = reverse("console:device", args=[device.key])
-    valid = [one for one in ground.certificates_of(actor=who, subject_key=device.key) if one.revoked_at is None]
+    valid = [
+        certificate
+        for certificate in ground.certificates_of(actor=who, subject_key=device.key)
+        if certificate.revoked_at is None
+    ]
     if request.method == "GET":
         icon, effect, undo = EFFECTS[verb]
         context = {"device": device, "verb": verb, "icon": icon, "effect": effect, "undo": undo, "back": back}
-        context |= {"lineage": [one for one in valid if one.renewed_from_id]}
+        context |= {"lineage": [certificate for certificate in valid if certificate.renewed_from_id]}
         context |= {"forever": verb in FOREVER, "certificates": valid, "codes": sorted(certificates.REASONS)}
         return render(request, "console/devices/confirm.html", context)
     if verb in FOREVER and request.POST.get("name", "") != device.name:
@@ -136,20 +142,20 @@ def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         raise InvalidError(msg)
     reason = request.POST.get("reason", "")[:300]
     services = {
-        "quarantine": lambda: quarantine.impose(actor=who, device=device, reason=reason),
-        "release": lambda: quarantine.release(actor=who, device=device, reason=reason),
-        "suspend": lambda: registry.suspend(actor=who, device=device),
-        "resume": lambda: registry.resume(actor=who, device=device),
-        "retire": lambda: registry.retire(actor=who, device=device),
+        "quarantine": lambda: quarantine.quarantine_device(actor=who, device=device, reason=reason),
+        "release": lambda: quarantine.release_device(actor=who, device=device, reason=reason),
+        "suspend": lambda: registry.suspend_device(actor=who, device=device),
+        "resume": lambda: registry.resume_device(actor=who, device=device),
+        "retire": lambda: registry.retire_device(actor=who, device=device),
         "revoke": lambda: _revoke(request, valid),
     }
-    return act(request, DONE[verb].format(device.name), back, services[verb])
+    return run_form(request, DONE[verb].format(device.name), back, services[verb])
 
 
 def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
     reason = request.POST.get("code", "unspecified")
-    for one in valid:
-        certificates.revoke(actor=actor(request), fingerprint=one.fingerprint, reason=reason)
+    for certificate in valid:
+        certificates.revoke(actor=page_actor(request), fingerprint=certificate.fingerprint, reason=reason)
 
 
 def _components(device: Device) -> list[dict[str, object]]:
@@ -166,12 +172,12 @@ def _components(device: Device) -> list[dict[str, object]]:
 
 def _chart(device: Device, wanted: str) -> dict[str, object]:
     """Return the points of one metric, its usual range, and the names of all available metrics."""
-    found = selectors.behaviour(device, CHART_TICKS)
+    found = selectors.read_behaviour(device, CHART_TICKS)
     names = sorted(found)
     first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")
     seconds = settings.FLEET_DRIFT_TICK_S
     points = found.get(first, [])
-    band = baselines.band(device, first) if first else None
+    band = baselines.usual_band(device, first) if first else None
     return {
         "names": names,
         "metric": first,

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.template.loader import render_to_string
 
 from fleet.console import rollouts
-from fleet.console.door import actor
+from fleet.console.pages import page_actor
 from fleet.operators.models import Operator
 from ota.selectors import rollouts as rollout_rows
 from pki.kernel import actor as actors
@@ -73,7 +73,7 @@ class Poller:
 poller = Poller()
 
 
-async def rollout(request: HttpRequest, public_id: str) -> HttpResponseBase:
+async def rollout_stream(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Stream the body of a rollout page whenever it changes."""
     try:
         user, domain = await sync_to_async(_who)(request, public_id)
@@ -125,7 +125,7 @@ def _render(topic: Topic) -> str:
     close_old_connections()
     try:
         return render_to_string(
-            "console/rollouts/body.html", rollouts.body(actors.system(topic[0], "events"), topic[1])
+            "console/rollouts/body.html", rollouts.rollout_body(actors.system_actor(topic[0], "events"), topic[1])
         )
     except DatabaseError:
         _logger.warning("could not read a rollout for its live page", extra={"rollout": topic[1]})
@@ -144,8 +144,8 @@ def _who(request: HttpRequest, public_id: str) -> tuple[int, str]:
         request.user.refresh_from_db()
         if not request.user.is_active:
             request.user = None  # type: ignore[assignment]  # the operator was deactivated
-    who = actor(request)
-    rollout_rows.rollout(actor=who, public_id=public_id)
+    who = page_actor(request)
+    rollout_rows.get_rollout(actor=who, public_id=public_id)
     return int(str(request.user.pk)), who.domain
 
 

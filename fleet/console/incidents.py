@@ -12,8 +12,8 @@ from devices.incident_documents import MetricEvidence
 from devices.metric_units import amount_in_words
 from devices.models import Incident
 from devices.services import incidents
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from ota.selectors import rollouts
 from pki.kernel.actor import Actor
@@ -48,44 +48,44 @@ class IncidentAction:
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def incident_list(request: HttpRequest) -> HttpResponse:
     """List incidents."""
-    who = actor(request)
+    who = page_actor(request)
     wanted = asked_filter(request, selectors.IncidentFilter)
-    found = cut_page(request, selectors.incidents(actor=who, wanted=wanted))
-    return render(request, "console/incidents/list.html", {**found, "state": wanted.state})
+    page = cut_page(request, selectors.list_incidents(actor=who, wanted=wanted))
+    return render(request, "console/incidents/list.html", {**page, "state": wanted.state})
 
 
 @require_GET
-@page
-def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def incident_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one incident with its explanation."""
-    who = actor(request)
-    incident = selectors.incident(actor=who, public_id=public_id)
+    who = page_actor(request)
+    incident = selectors.get_incident(actor=who, public_id=public_id)
     peers = incident.explanation.get("peers", [])
-    known = selectors.public_ids(actor=who, names=[one["device"] for one in peers])
+    known = selectors.device_public_ids(actor=who, names=[peer["device"] for peer in peers])
     context = {
         "incident": incident,
         "key": str(incident.public_id),
         "detection": DETECTIONS.get(incident.layer_now, incident.layer_now),
         "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
-        "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
-        "peers": [{**one, "key": known.get(one["device"])} for one in peers],
+        "metrics": [_shaped(metric) for metric in incident.explanation.get("metrics", [])],
+        "peers": [{**peer, "key": known.get(peer["device"])} for peer in peers],
         "done": _done(who, incident),
     }
     return render(request, "console/incidents/detail.html", context)
 
 
 @require_POST
-@page
-def close(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def incident_close(request: HttpRequest, public_id: str) -> HttpResponse:
     """Close an incident with a verdict."""
-    who = actor(request)
+    who = page_actor(request)
     back = reverse("console:incident", args=[public_id])
     verdict = request.POST.get("verdict", "")
     done = "Incident closed."
-    return act(request, done, back, lambda: incidents.close(actor=who, public_id=public_id, verdict=verdict))
+    return run_form(request, done, back, lambda: incidents.close(actor=who, public_id=public_id, verdict=verdict))
 
 
 def _shaped(metric: MetricEvidence) -> dict[str, object]:
@@ -107,7 +107,7 @@ def _shaped(metric: MetricEvidence) -> dict[str, object]:
 
 def _done(who: Actor, incident: Incident) -> list[IncidentAction]:
     reaction, device = incident.reaction, reverse("console:device", args=[incident.device.public_id])
-    held = rollouts.public_ids(actor=who, names=reaction.get("held", []))
+    held = rollouts.rollout_public_ids(actor=who, names=reaction.get("held", []))
     steps = []
     if reaction.get("quarantined"):
         steps.append(IncidentAction("shield-lock", "bad", "The device was quarantined.", device))

@@ -8,8 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import page_actor, page_view
 from fleet.console.paging import cut_page
 from ota.selectors import bundles, rollouts
 from pki import selectors
@@ -18,22 +18,22 @@ from pki.models import LedgerEntry
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def audit_log(request: HttpRequest) -> HttpResponse:
     """List entries, newest first, filtered by the query parameters ``action`` and ``object``."""
-    who = actor(request)
+    who = page_actor(request)
     wanted = asked_filter(request, selectors.LedgerFilter)
     cuts = cut_page(request, selectors.ledger_entries(actor=who, wanted=wanted))
     context = {
         **cuts,
         **shown_filter(wanted),
         "head": selectors.ledger_head(actor=who),
-        "names": names(who, cuts["rows"]),
+        "names": object_names(who, cuts["rows"]),
     }
     return render(request, "console/ledger/page.html", context)
 
 
-def names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
+def object_names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
     """Return the names of the objects and devices in audit-log entries, by key, in at most three queries."""
     wanted: dict[str, set[UUID]] = {"device": set(), "rollout": set(), "bundle": set()}
     for entry in entries:
@@ -41,9 +41,9 @@ def names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
         for kind, key in ((entry.object_kind, entry.object_key), (entry.actor_kind, entry.actor_key), detailed):
             if kind in wanted and (read := _uuid(key)):
                 wanted[kind].add(read)
-    found = devices.names_of(actor=who, public_ids=wanted["device"])
-    found |= rollouts.names_of(actor=who, public_ids=wanted["rollout"])
-    return found | bundles.names_of(actor=who, public_ids=wanted["bundle"])
+    found = devices.device_names(actor=who, public_ids=wanted["device"])
+    found |= rollouts.rollout_names(actor=who, public_ids=wanted["rollout"])
+    return found | bundles.bundle_names(actor=who, public_ids=wanted["bundle"])
 
 
 def _uuid(text: str) -> UUID | None:

@@ -5,25 +5,25 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.door import actor, page
-from fleet.console.ledger import names
+from fleet.console.ledger import object_names
+from fleet.console.pages import page_actor, page_view
 from ota.selectors import rollouts
 from ota.selectors.device_list import updating_devices
-from ota.selectors.roles import alarms
+from ota.selectors.roles import role_alarms
 from pki import selectors as ground
 
 SHOWN = 5
 
 
 @require_GET
-@page
-def overview(request: HttpRequest) -> HttpResponse:
+@page_view
+def fleet_overview(request: HttpRequest) -> HttpResponse:
     """Show the state of the fleet."""
-    who = actor(request)
-    live = rollouts.rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
+    who = page_actor(request)
+    live = rollouts.list_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])
-    shown = under_way or list(rollouts.rollouts(actor=who)[:SHOWN])
-    tallies = rollouts.tallies(shown)
+    shown = under_way or list(rollouts.list_rollouts(actor=who)[:SHOWN])
+    tallies = rollouts.rollout_tallies(shown)
     entries = list(ground.ledger_entries(actor=who)[:8])
     counts = devices.device_counts(actor=who)
     context = {
@@ -32,10 +32,10 @@ def overview(request: HttpRequest) -> HttpResponse:
         "updating": updating_devices(actor=who).count(),
         "live": live.count(),
         "under_way": bool(under_way),
-        "rollouts": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in shown],
-        "incidents": list(devices.incidents(actor=who, wanted=devices.IncidentFilter(state="open"))[:SHOWN]),
+        "rollouts": [(rollout, tallies[rollout.pk], sum(tallies[rollout.pk].values())) for rollout in shown],
+        "incidents": list(devices.list_incidents(actor=who, wanted=devices.IncidentFilter(state="open"))[:SHOWN]),
         "entries": entries,
-        "names": names(who, entries),
-        "alarms": alarms(actor=who),
+        "names": object_names(who, entries),
+        "alarms": role_alarms(actor=who),
     }
     return render(request, "console/overview/page.html", context)

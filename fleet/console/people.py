@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
-from fleet.console.door import page
+from fleet.console.pages import page_view
 from fleet.operators import totp
 from fleet.operators.services import links, people
 from pki.kernel.errors import DomainError, InvalidError
@@ -20,8 +20,8 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def sign_in(request: HttpRequest) -> HttpResponse:
+@page_view
+def sign_in_page(request: HttpRequest) -> HttpResponse:
     """Show the sign-in form on GET; sign in with username, password and code on POST."""
     if request.method == "POST":
         try:
@@ -40,8 +40,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def follow_link(request: HttpRequest, word: str) -> HttpResponse:
+@page_view
+def link_follow(request: HttpRequest, word: str) -> HttpResponse:
     """Show a button on GET, so that mail scanners do not consume the link; begin the set-up on POST."""
     if request.method == "GET":
         return render(request, "console/people/link.html")
@@ -52,7 +52,7 @@ def follow_link(request: HttpRequest, word: str) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@page
+@page_view
 def set_up_password(request: HttpRequest) -> HttpResponse:
     """Ask for a new password (step 1 of 2)."""
     link = links.opened_link(request.session.get(LINK))
@@ -67,7 +67,7 @@ def set_up_password(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@page
+@page_view
 def set_up_totp(request: HttpRequest) -> HttpResponse:
     """Show the QR code of the second factor, verify a first code (step 2 of 2), and sign the person in."""
     link = links.opened_link(request.session.get(LINK))
@@ -83,7 +83,7 @@ def set_up_totp(request: HttpRequest) -> HttpResponse:
             login(request, operator, BACKEND)
             return HttpResponseRedirect(reverse("console:overview"))
     secret = links.begin_second_factor(link=link)
-    picture = segno.make(totp.address(secret, link.operator.username)).svg_data_uri(scale=5, border=2, light="#fff")
+    picture = segno.make(totp.otpauth_uri(secret, link.operator.username)).svg_data_uri(scale=5, border=2, light="#fff")
     return render(request, "console/people/totp.html", {"picture": picture, "secret": secret, "link": link})
 
 

@@ -7,8 +7,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from ota.models import Release, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
@@ -26,16 +26,16 @@ ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled"
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def rollout_list(request: HttpRequest) -> HttpResponse:
     """List rollouts; ``state=live`` selects all rollouts in progress."""
-    who = actor(request)
+    who = page_actor(request)
     wanted = asked_filter(request, rows.RolloutFilter)
-    cuts = cut_page(request, rows.rollouts(actor=who, wanted=wanted))
-    tallies = rows.tallies(cuts["rows"])
+    cuts = cut_page(request, rows.list_rollouts(actor=who, wanted=wanted))
+    tallies = rows.rollout_tallies(cuts["rows"])
     context = {
         **cuts,
-        "rows": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in cuts["rows"]],
+        "rows": [(row, tallies[row.pk], sum(tallies[row.pk].values())) for row in cuts["rows"]],
         "state": wanted.state,
         "states": ["live", *Rollout.State.values],
     }
@@ -43,18 +43,18 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@page
-def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def rollout_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one rollout; the event stream refreshes the body of the page."""
-    who = actor(request)
-    return render(request, "console/rollouts/detail.html", body(who, public_id))
+    who = page_actor(request)
+    return render(request, "console/rollouts/detail.html", rollout_body(who, public_id))
 
 
-def body(asker: Actor, public_id: str) -> dict[str, object]:
+def rollout_body(asker: Actor, public_id: str) -> dict[str, object]:
     """Return the template context for the live part of a rollout page."""
-    rollout = rows.rollout(actor=asker, public_id=public_id)
-    progress = rows.progress(rollout)
-    opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
+    rollout = rows.get_rollout(actor=asker, public_id=public_id)
+    progress = rows.rollout_progress(rollout)
+    opened = [wave.wave.index + 1 for wave in progress.waves if wave.wave.state != Wave.State.WAITING]
     said = f"The rollout is {progress.step.text if progress.step else rollout.state}"
     return {
         "rollout": rollout,
@@ -69,40 +69,40 @@ def body(asker: Actor, public_id: str) -> dict[str, object]:
 
 
 @require_GET
-@page
-def members(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def rollout_members(request: HttpRequest, public_id: str) -> HttpResponse:
     """List the devices of a rollout, optionally of one group."""
-    who = actor(request)
-    rollout = rows.rollout(actor=who, public_id=public_id)
+    who = page_actor(request)
+    rollout = rows.get_rollout(actor=who, public_id=public_id)
     wanted = asked_filter(request, rows.AssignmentFilter)
-    found = rows.assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
-    context = {**cut_page(request, found), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
+    assignments = rows.list_assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
+    context = {**cut_page(request, assignments), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
     return render(request, "console/rollouts/members.html", context)
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def abort(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def rollout_abort(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show the effect of an abort on GET; abort the rollout on POST."""
-    who = actor(request)
-    rollout = rows.rollout(actor=who, public_id=public_id)
+    who = page_actor(request)
+    rollout = rows.get_rollout(actor=who, public_id=public_id)
     back = reverse("console:rollout", args=[rollout.public_id])
     if request.method == "GET":
-        groups, key = rows.tallies([rollout])[rollout.pk], str(rollout.public_id)
+        groups, key = rows.rollout_tallies([rollout])[rollout.pk], str(rollout.public_id)
         done = groups.get("finished", 0)
         left = sum(groups.values()) - done - groups.get("failed", 0) - groups.get("canceled", 0)
         context = {"rollout": rollout, "key": key, "open": left, "done": done, "back": back}
         return render(request, "console/rollouts/abort.html", context)
     said = "Abort started. The rollout offers no new updates."
-    return act(request, said, back, lambda: rollouts.abort(actor=who, rollout=rollout))
+    return run_form(request, said, back, lambda: rollouts.abort(actor=who, rollout=rollout))
 
 
 @require_POST
-@page
-def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
+@page_view
+def rollout_step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Start, pause or resume a rollout."""
-    who = actor(request)
-    rollout = rows.rollout(actor=who, public_id=public_id)
+    who = page_actor(request)
+    rollout = rows.get_rollout(actor=who, public_id=public_id)
     services = {"start": rollouts.start, "pause": rollouts.pause, "resume": rollouts.resume}
     done = {
         "start": "Rollout started. The first wave starts within seconds.",
@@ -110,16 +110,16 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         "resume": "Rollout resumed.",
     }
     back = reverse("console:rollout", args=[rollout.public_id])
-    return act(request, done[verb], back, lambda: services[verb](actor=who, rollout=rollout))
+    return run_form(request, done[verb], back, lambda: services[verb](actor=who, rollout=rollout))
 
 
 @require_http_methods(["GET", "POST"])
-@page
-def plan(request: HttpRequest) -> HttpResponse:
+@page_view
+def rollout_plan(request: HttpRequest) -> HttpResponse:
     """Plan a rollout in three waves: a number of devices, a percentage, and all remaining devices."""
-    who = actor(request)
+    who = page_actor(request)
     if request.method == "GET":
-        published = bundle_rows.releases(actor=who, wanted=bundle_rows.ReleaseFilter(Release.State.PUBLISHED))
+        published = bundle_rows.list_releases(actor=who, wanted=bundle_rows.ReleaseFilter(Release.State.PUBLISHED))
         context = {
             "releases": list(published[:MOST_RELEASES]),
             "wanted": request.GET.get("release", ""),
@@ -135,7 +135,7 @@ def plan(request: HttpRequest) -> HttpResponse:
     made = rollouts.create(
         actor=who,
         name=request.POST.get("name", "").strip(),
-        release=bundle_rows.release(actor=who, public_id=request.POST.get("release", "")),
+        release=bundle_rows.get_release(actor=who, public_id=request.POST.get("release", "")),
         waves=waves,
         thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )
@@ -143,7 +143,7 @@ def plan(request: HttpRequest) -> HttpResponse:
     said = "Rollout planned. Start it when you are ready."
     if made.state == State.PREPARING:
         said = "Rollout planned. You can start it when device selection is complete."
-    return act(request, said, back, lambda: None)
+    return run_form(request, said, back, lambda: None)
 
 
 def _number(request: HttpRequest, name: str) -> int:

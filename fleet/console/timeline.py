@@ -89,25 +89,27 @@ def _acts(asker: Actor, device: Device) -> Iterator[Event]:
 
 
 def _updates(updates: Iterable[Assignment]) -> Iterator[Event]:
-    for one in updates:
-        what = f"{one.bundle.name} {one.bundle.version}"
-        href = reverse("console:rollout", args=[one.rollout.public_id]) if one.rollout else ""
-        picture = "arrow-back-up" if one.kind == "repair" else "rocket"
-        title = f"Repair to {what} offered" if one.kind == "repair" else f"Update to {what} offered"
-        yield Event(one.created_at, picture, "info", title, f"action {one.action_id}", href)
-        if one.closed_at:
-            icon, tone = ENDS.get(one.status, ("circle-dashed", "quiet"))
-            ended = {"finished": "installed and confirmed", "error": "failed"}.get(one.status, one.status)
-            text = "" if one.reason == "confirmed" else one.reason
-            yield Event(one.closed_at, icon, tone, f"{what} {ended}", text, href)
+    for update in updates:
+        what = f"{update.bundle.name} {update.bundle.version}"
+        href = reverse("console:rollout", args=[update.rollout.public_id]) if update.rollout else ""
+        picture = "arrow-back-up" if update.kind == "repair" else "rocket"
+        title = f"Repair to {what} offered" if update.kind == "repair" else f"Update to {what} offered"
+        yield Event(update.created_at, picture, "info", title, f"action {update.action_id}", href)
+        if update.closed_at:
+            icon, tone = ENDS.get(update.status, ("circle-dashed", "quiet"))
+            ended = {"finished": "installed and confirmed", "error": "failed"}.get(update.status, update.status)
+            text = "" if update.reason == "confirmed" else update.reason
+            yield Event(update.closed_at, icon, tone, f"{what} {ended}", text, href)
 
 
 def _incidents(incidents: Iterable[Incident]) -> Iterator[Event]:
-    for one in incidents:
-        href = reverse("console:incident", args=[one.public_id])
-        text = str(one.explanation.get("text", ""))
-        tone = "bad" if one.severity == "high" else "warn"
-        yield Event(one.opened_at, "alert-triangle", tone, f"Incident opened, severity {one.severity}", text, href)
-        if one.closed_at:
-            verdict = one.get_verdict_display().lower()
-            yield Event(one.closed_at, "circle-check", "good", f"Incident closed as {verdict}", "", href)
+    for incident in incidents:
+        href = reverse("console:incident", args=[incident.public_id])
+        text = str(incident.explanation.get("text", ""))
+        tone = "bad" if incident.severity == "high" else "warn"
+        yield Event(
+            incident.opened_at, "alert-triangle", tone, f"Incident opened, severity {incident.severity}", text, href
+        )
+        if incident.closed_at:
+            verdict = incident.get_verdict_display().lower()
+            yield Event(incident.closed_at, "circle-check", "good", f"Incident closed as {verdict}", "", href)

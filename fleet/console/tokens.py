@@ -14,7 +14,7 @@ from devices import selectors
 from devices.models import EnrolmentToken, HardwareModel
 from devices.names import check_name
 from devices.services import tokens
-from fleet.console.door import act, actor, page
+from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from pki import selectors as ground
 from pki.kernel.errors import InvalidError
@@ -23,20 +23,20 @@ MOST = 200
 
 
 @require_GET
-@page
-def index(request: HttpRequest) -> HttpResponse:
+@page_view
+def token_list(request: HttpRequest) -> HttpResponse:
     """List enrolment tokens, with a form that creates new ones."""
-    who = actor(request)
+    who = page_actor(request)
     context = {
-        **cut_page(request, selectors.tokens(actor=who)),
+        **cut_page(request, selectors.list_tokens(actor=who)),
         "hardware": list(selectors.hardware_models(actor=who)),
-        "profiles": list(ground.profiles(actor=who)),
+        "profiles": list(ground.list_profiles(actor=who)),
     }
     return render(request, "console/tokens/list.html", context)
 
 
 @require_POST
-@page
+@page_view
 def make_token(request: HttpRequest) -> HttpResponse:
     """Create a token and show its secret once, also as a QR code; for several names, return a CSV file."""
     wanted = _wanted(request)
@@ -48,7 +48,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@page
+@page_view
 def as_csv(request: HttpRequest) -> HttpResponse:
     """Create tokens and return them once as a CSV file."""
     return _csv(request, _wanted(request))
@@ -65,7 +65,7 @@ class Wanted:
 
 
 def _wanted(request: HttpRequest) -> Wanted:
-    who, form = actor(request), request.POST
+    who, form = page_actor(request), request.POST
     days = form.get("days", "7")
     if not days.isascii() or not days.isdigit() or len(days) > 3:  # noqa: PLR2004  because the maximum is one year
         msg = "`days` must be a whole number of at most 3 digits."
@@ -82,7 +82,7 @@ def _wanted(request: HttpRequest) -> Wanted:
 
 def _make(request: HttpRequest, wanted: Wanted, name: str) -> tuple[EnrolmentToken, str]:
     further = {"days": wanted.days, "profile": wanted.profile}
-    return tokens.create(actor=actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the values of `further` differ in type
+    return tokens.create(actor=page_actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the values of `further` differ in type
 
 
 def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
@@ -98,9 +98,9 @@ def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
 
 
 @require_POST
-@page
-def withdraw(request: HttpRequest, public_id: str) -> HttpResponse:
+@page_view
+def token_withdraw(request: HttpRequest, public_id: str) -> HttpResponse:
     """Withdraw an unused token."""
-    who = actor(request)
+    who = page_actor(request)
     done = "Token withdrawn."
-    return act(request, done, reverse("console:tokens"), lambda: tokens.withdraw(actor=who, public_id=public_id))
+    return run_form(request, done, reverse("console:tokens"), lambda: tokens.withdraw(actor=who, public_id=public_id))

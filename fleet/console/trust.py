@@ -9,11 +9,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import page_actor, page_view
 from fleet.console.paging import cut_page
 from ota.selectors.bundles import trust_keys
-from ota.selectors.roles import roles
+from ota.selectors.roles import role_states
 from pki import selectors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
@@ -50,37 +50,39 @@ Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 
 
 @require_GET
-@page
-def authorities(request: HttpRequest) -> HttpResponse:
+@page_view
+def authority_list(request: HttpRequest) -> HttpResponse:
     """Show root and issuing CAs, link certificates, CRLs, and the number of certificates close to expiry."""
-    who = actor(request)
+    who = page_actor(request)
     by_key: dict[str, list[CrlShard]] = {}
     for row in selectors.crl_shards(actor=who):
         by_key.setdefault(row.key_id, []).append(row)
-    rows = selectors.authorities(actor=who)
+    rows = selectors.list_authorities(actor=who)
     context = {
         "trees": _trees(rows, by_key),
         "links": [row for row in rows if row.kind == Authority.Kind.LINK],
         "terms": [(days, *_ending(who, days)) for days in TERMS],
         "status_url": settings.FLEET_STATUS_URL,
-        "profiles": selectors.profiles(actor=who),
-        "roles": roles(actor=who),
+        "profiles": selectors.list_profiles(actor=who),
+        "roles": role_states(actor=who),
         "trust_keys": trust_keys(actor=who, in_use=True)[:MOST_KEYS],
     }
     return render(request, "console/trust/authorities.html", context)
 
 
 @require_GET
-@page
+@page_view
 def certificate_list(request: HttpRequest) -> HttpResponse:
     """List certificates; ``expiring`` selects those that expire within that many days and have no replacement."""
-    who = actor(request)
+    who = page_actor(request)
     now, wanted = clock.now(), asked_filter(request, devices.CertificateFilter)
-    cuts = cut_page(request, devices.certificates(actor=who, wanted=wanted))
-    names = devices.names_of(actor=who, public_ids=[row.subject_key for row in cuts["rows"]])
+    cuts = cut_page(request, devices.list_device_certificates(actor=who, wanted=wanted))
+    names = devices.device_names(actor=who, public_ids=[row.subject_key for row in cuts["rows"]])
     context = {
         **cuts,
-        "rows": [(row, certificates.standing(row, now), names.get(row.subject_key, "")) for row in cuts["rows"]],
+        "rows": [
+            (row, certificates.certificate_status(row, now), names.get(row.subject_key, "")) for row in cuts["rows"]
+        ],
         "expiring": wanted.expiring,
         "terms": [str(term) for term in TERMS],
     }
@@ -89,7 +91,7 @@ def certificate_list(request: HttpRequest) -> HttpResponse:
 
 def _ending(who: Actor, days: int) -> tuple[int, bool]:
     """Return how many certificates expire within that many days without a replacement, and whether there are more."""
-    rows = devices.certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days)))
+    rows = devices.list_device_certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days)))
     found = rows[: MOST_ENDING + 1].count()
     return min(found, MOST_ENDING), found > MOST_ENDING
 

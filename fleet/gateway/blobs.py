@@ -74,7 +74,7 @@ def headers_of(reply: Reply, part: ByteRange, size: int) -> list[tuple[bytes, by
     return [(name.encode(), value.encode()) for name, value in fields.items()]
 
 
-async def send(request: DeviceRequest, reply: Reply, file: Download, out: Send) -> int:
+async def send_blob(request: DeviceRequest, reply: Reply, file: Download, out: Send) -> int:
     """Send the file or the requested range. Return the status."""
     # Ranges apply to GET only (RFC 9110, 14.2).
     fields = {name: value for name, value in request.headers.items() if name != "range" or request.method == "GET"}
@@ -100,7 +100,7 @@ async def send(request: DeviceRequest, reply: Reply, file: Download, out: Send) 
 
 async def _from_bucket(reply: Reply, file: Download, part: ByteRange, start: dict[str, object], out: Send) -> int:
     """Redirect the device to the object store, or relay the file. Report store errors before the answer starts."""
-    if reply.direct and (address := await asyncio.to_thread(downloads.address, file)):
+    if reply.direct and (address := await asyncio.to_thread(downloads.presigned_address, file)):
         fields = [(b"location", address.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]
         await out({"type": "http.response.start", "status": 307, "headers": fields})
         await out({"type": "http.response.body", "body": b""})

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from OpenSSL import crypto
 
-from fleet.gateway.anchors import believe, client_anchors
+from fleet.gateway.anchors import client_anchors, trust_only
 from fleet.gateway.protocol import TransportPeer
 from pki import selectors
 from pki.foreign import read_certificate
@@ -109,4 +109,4 @@ class Proxies:
 
 
 def _store() -> crypto.X509Store:
-    return believe(crypto.X509Store(), client_anchors([domain.slug for domain in selectors.domains()]))
+    return trust_only(crypto.X509Store(), client_anchors([domain.slug for domain in selectors.list_domains()]))

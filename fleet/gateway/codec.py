@@ -14,7 +14,7 @@ CBOR, JSON = "application/cbor", "application/json"
 NONCE = frozenset({"nonce"})
 
 
-def decode(request: DeviceRequest, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
+def decode_body(request: DeviceRequest, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
     """Return the body as a map with text keys. An empty body is an empty map.
 
     Args:
@@ -48,7 +48,7 @@ def decode(request: DeviceRequest, known: frozenset[str] | None, *, free_text: b
     return body
 
 
-def octets(body: Mapping[str, object], name: str) -> bytes:
+def body_octets(body: Mapping[str, object], name: str) -> bytes:
     """Return a byte string of a body (hex in JSON).
 
     Raises:
@@ -66,14 +66,14 @@ def octets(body: Mapping[str, object], name: str) -> bytes:
     return value
 
 
-def encode(request: DeviceRequest, value: object, device_id: int) -> Reply:
+def encode_reply(request: DeviceRequest, value: object, device_id: int) -> Reply:
     """Return a reply in the format of the request."""
     if _wants_json(request):
         return Reply(ResponseOutcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
     return Reply(ResponseOutcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
 
-def refusal(request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
+def encode_refusal(request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return an error body: what is wrong, and the request id for the log."""
     body = {"error": error.kind, "detail": error.detail, "id": request_id.get()}
     headers = {}
@@ -93,7 +93,7 @@ def media_type(field: str) -> str:
 
 def _wants_json(request: DeviceRequest) -> bool:
     """Return whether the answer is JSON: by the Accept field, else by the format of the request."""
-    accepted = {media_type(one) for one in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
+    accepted = {media_type(part) for part in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
     if len(accepted) == 1:
         return JSON in accepted
     return media_type(request.headers.get("content-type", "")) == JSON

@@ -41,7 +41,7 @@ class DeviceConnection(BoundedConnection):
         }
         self._known, self._host, self._form = b"", "", codec.CBOR
         resumed = tls is not None and tls.session_reused
-        presence.notice(self.fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
+        presence.note_peer(self.fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

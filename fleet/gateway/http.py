@@ -30,9 +30,9 @@ from pki.kernel import ids
 from pki.kernel.errors import DomainError, LimitedError
 
 DIALECTS = (
-    (device_api_v1.dialect, codec.refusal),
-    (est.dialect, est.render),
-    (ddi.dialect, ddi.render),
+    (device_api_v1.answer_device_api, codec.encode_refusal),
+    (est.answer_est, est.render_est_refusal),
+    (ddi.answer_ddi, ddi.render_ddi_refusal),
 )
 PARTIAL = 206
 #: header fields of a resumed download
@@ -68,7 +68,7 @@ class _Exchange:
         _logger.info("answered", extra={**extra, "device": self.reply.device_id})
 
 
-class DeviceDoor:
+class DeviceListener:
     """The application: bounded bodies, bounded threads, one log line per request."""
 
     def __init__(self) -> None:
@@ -119,10 +119,10 @@ class DeviceDoor:
             scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
-            presence.seen(reply.device_id, who.address, len(request.payload), out, routine=reply.routine)
-        presence.answered(request.peer.fingerprint, status)
+            presence.note_request(reply.device_id, who.address, len(request.payload), out, routine=reply.routine)
+        presence.note_answer(request.peer.fingerprint, status)
         if status == PARTIAL and RESUMED.fullmatch(request.headers.get("range", "")):
-            presence.notice(request.peer.fingerprint, "download_resumes")
+            presence.note_peer(request.peer.fingerprint, "download_resumes")
 
     async def _serve(self, exchange: "_Exchange", receive: Receive, send: Send) -> None:
         """Answer a request. The status stays 0 if the client disconnects before its body is complete."""
@@ -191,11 +191,11 @@ def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
 def _refused(request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal in the error format of the protocol of a path."""
     if request.path.startswith(est.ROOT):
-        return est.render(request, outcome, error)
+        return est.render_est_refusal(request, outcome, error)
     if request.path.startswith("/v1/"):
-        return codec.refusal(request, outcome, error)
+        return codec.encode_refusal(request, outcome, error)
     headers = {"retry-after": str(error.context["retry_after"])} if outcome is ResponseOutcome.LIMITED else {}
-    reply = ddi.render(request, outcome, error)
+    reply = ddi.render_ddi_refusal(request, outcome, error)
     return replace(reply, headers={**reply.headers, **headers})
 
 
@@ -219,8 +219,8 @@ def _request(scope: Scope, body: bytes) -> DeviceRequest:
         authority=authority,
         payload=body,
         headers=headers,
-        claims=tuple(one for one in scope["headers"] if one[0] in CLAIMS),
-        forwarded=tuple(one for one in scope["headers"] if one[0] == FORWARDED),
+        claims=tuple(header for header in scope["headers"] if header[0] in CLAIMS),
+        forwarded=tuple(header for header in scope["headers"] if header[0] == FORWARDED),
         query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=limits.MOST_QUERY)),
     )
 
@@ -228,9 +228,9 @@ def _request(scope: Scope, body: bytes) -> DeviceRequest:
 async def _send(request: DeviceRequest, reply: Reply, send: Send, *, close: bool = False) -> int:
     if reply.file is not None:
         try:
-            return await blobs.send(request, reply, reply.file, send)
+            return await blobs.send_blob(request, reply, reply.file, send)
         except DomainError as error:  # the object store does not answer
-            reply = codec.refusal(request, BY_KIND[error.kind], error)
+            reply = codec.encode_refusal(request, BY_KIND[error.kind], error)
     fields = {"content-length": str(len(reply.payload)), **reply.headers}
     if reply.payload:
         fields["content-type"] = reply.content_type

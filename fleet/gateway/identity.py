@@ -12,7 +12,7 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, NotFoundError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain
-from pki.services.certificates import CertificateStanding, standing
+from pki.services.certificates import CertificateStanding, certificate_status
 
 _REASONS = {
     CertificateStanding.REVOKED: "The certificate is revoked.",
@@ -37,7 +37,7 @@ class Identified:
     actor: Actor
 
 
-def device(request: DeviceRequest, domain: TrustDomain, via: str, *, renewing: bool = False) -> Identified:
+def authenticate_device(request: DeviceRequest, domain: TrustDomain, via: str, *, renewing: bool = False) -> Identified:
     """Return the device that sent a request, or refuse.
 
     Args:
@@ -60,14 +60,16 @@ def device(request: DeviceRequest, domain: TrustDomain, via: str, *, renewing: b
     if certificate.domain_id != domain.pk:
         msg = "The certificate belongs to another trust domain."
         raise DeniedError(msg)
-    how = standing(certificate, clock.now())
+    how = certificate_status(certificate, clock.now())
     if how is not CertificateStanding.GOOD and not (renewing and how is CertificateStanding.RENEWABLE):
         raise DeniedError(_REASONS[how])
     found = _active(certificate)
-    return Identified(found, certificate, actors.device(domain.slug, found.key, via=via, request_id=request_id.get()))
+    return Identified(
+        found, certificate, actors.device_actor(domain.slug, found.key, via=via, request_id=request_id.get())
+    )
 
 
-def gate(who: Identified, *, allowed: bool) -> None:
+def gate_quarantined(who: Identified, *, allowed: bool) -> None:
     """Restrict a quarantined device to the resources of its repair; the same for every protocol adapter.
 
     Raises:
@@ -78,7 +80,7 @@ def gate(who: Identified, *, allowed: bool) -> None:
         raise DeniedError(msg)
 
 
-def child(who: Identified, public_id: str, via: str) -> Identified:
+def get_child(who: Identified, public_id: str, via: str) -> Identified:
     """Return a child device of a gateway: registered behind this gateway, and in service.
 
     The gateway signs on behalf of the child. Nothing else is shared between them.
@@ -90,7 +92,7 @@ def child(who: Identified, public_id: str, via: str) -> Identified:
     if found is None:
         msg = "No device in service with this id is registered behind this gateway."
         raise DeniedError(msg)
-    actor = actors.device(who.actor.domain, found.key, via=via, request_id=request_id.get())
+    actor = actors.device_actor(who.actor.domain, found.key, via=via, request_id=request_id.get())
     return Identified(found, who.certificate, actor)
 
 

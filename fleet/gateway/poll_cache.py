@@ -106,10 +106,10 @@ class Answers:
 
     def renew(self) -> None:
         """Build the answers for the next second."""
-        seconds = [jittered(settings.FLEET_POLL_S * self.factor) for _ in range(VARIANTS)]
-        self.body = [cbor.dumps({"next": one}) for one in seconds]
+        seconds = [jitter_seconds(settings.FLEET_POLL_S * self.factor) for _ in range(VARIANTS)]
+        self.body = [cbor.dumps({"next": number}) for number in seconds]
         date = formatdate(usegmt=True)
-        texts = [b'{"next": %d}' % one for one in seconds]
+        texts = [b'{"next": %d}' % number for number in seconds]
         self.http = {
             codec.CBOR: [_response(body, codec.CBOR, date) for body in self.body],
             codec.JSON: [_response(body, codec.JSON, date) for body in texts],
@@ -148,7 +148,7 @@ async def each_second(table: PollCache, answers: Answers, write: Callable[[], Aw
         await write()
 
 
-def jittered(seconds: float) -> int:
+def jitter_seconds(seconds: float) -> int:
     """Return an interval near the given one."""
     return max(1, round(seconds * random.uniform(1 - SPREAD, 1 + SPREAD)))  # noqa: S311  because jitter needs no secure randomness
 

@@ -82,7 +82,7 @@ class Follower:
         started = time.monotonic()
         self._feed.begin()
         fresh = PollCache()
-        for row in idle.rows():
+        for row in idle.idle_rows():
             fresh.put(row)
         extra = {"certificates": len(fresh)}
         self._table.replace(fresh)
@@ -103,32 +103,32 @@ class Follower:
     def _take(self, subjects: tuple[str, ...]) -> set[str]:
         concerned = set()
         for start in range(0, len(subjects), 500):
-            for row in idle.rows(subjects[start : start + 500]):
+            for row in idle.idle_rows(subjects[start : start + 500]):
                 self._table.put(row)
                 concerned.add(row[0].hex())
         if connected := concerned & self._open_now():
-            self._cut(devices.barred(connected))
+            self._cut(devices.barred_fingerprints(connected))
             self._changed(connected)
         return concerned
 
     def _compare(self) -> None:
         """Compare a part with the database. A difference is a missed change, and is logged as an error."""
         many = min(max(len(self._table) // COMPARED_SECONDS, LEAST_PART), MOST_PART)
-        place, rows = idle.part(self._place, many)
+        place, rows = idle.idle_part(self._place, many)
         self._place = place
         differing = {row[0].hex() for row in rows if self._table.put(row)}
         if differing and (missed := differing - self._hear()):  # a recent commit is a new change, not a difference
             _logger.error("the poll cache differed from the database", extra={"certificates": len(missed)})
-            self._cut(devices.barred(missed & self._open_now()))
+            self._cut(devices.barred_fingerprints(missed & self._open_now()))
             self._changed(missed & self._open_now())
 
     def _sweep(self) -> None:
         """Check whether each connected device still has access."""
         self._swept = time.monotonic()
-        self._cut(devices.barred(self._open_now()))
+        self._cut(devices.barred_fingerprints(self._open_now()))
 
 
 def _hosts() -> dict[str, int]:
-    domains = ground.domains()
+    domains = ground.list_domains()
     hosts = {name.lower(): domain.pk for domain in domains for name in domain.host_names}
     return hosts | ({"": domains[0].pk} if len(domains) == 1 else {})

@@ -138,10 +138,10 @@ def check_words(request: DeviceRequest) -> None:
     Raises:
         InvalidError: the error names the part.
     """
-    intake.identifier(request.path, "path", most=MOST_PATH)
-    intake.identifier(request.host, "host", most=MOST_HOST)
+    intake.check_identifier(request.path, "path", most=MOST_PATH)
+    intake.check_identifier(request.host, "host", most=MOST_HOST)
     for name, value in request.query.items():
-        intake.read_text(value, f"query {intake.shown_name(intake.identifier(name, 'query'))}")
+        intake.read_text(value, f"query {intake.shown_name(intake.check_identifier(name, 'query'))}")
 
 
 Dialect = Callable[[DeviceRequest], Reply | None]

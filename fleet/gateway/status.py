@@ -57,7 +57,7 @@ class _FullError(Exception):
     """Too many requests wait for a thread; internal to this listener, not a domain error."""
 
 
-class StatusDoor:
+class StatusListener:
     """The application: few paths, bounded bodies, no state except the responders."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class StatusDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]
-        entry = next((one for one in ROUTES if one.path.fullmatch(path)), None)
+        entry = next((route for route in ROUTES if route.path.fullmatch(path)), None)
         if entry is None:
             return 404, TEXT, NOT_FOUND
         if method not in entry.methods:
@@ -156,14 +156,14 @@ def _caching(answer: OcspAnswer, *, cached: bool) -> dict[str, str]:
         "cache-control": f"max-age={age}, public, no-transform, must-revalidate",
         "last-modified": _date(answer.signed_at),
         "expires": _date(answer.until),
-        "etag": f'"{ocsp.digest(answer.der)}"',
+        "etag": f'"{ocsp.answer_digest(answer.der)}"',
     }
 
 
 def _list(path: str) -> Response:
     key_id, shard = _CRL.fullmatch(path).groups()  # type: ignore[union-attr]  # the caller has matched it
     try:
-        data = (crls.folder(key_id) / f"{shard}.crl").read_bytes()
+        data = (crls.crl_folder(key_id) / f"{shard}.crl").read_bytes()
     except OSError:
         return 404, TEXT, b"There is no such list; it may come out in a moment.\n"
     headers = {"content-type": "application/pkix-crl", "cache-control": f"max-age={CRL_CACHE_SECONDS}, public"}

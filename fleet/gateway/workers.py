@@ -38,7 +38,7 @@ class Workers:
         """Answer a request, or refuse at once if too many wait."""
         if self._waiting >= MOST_WAITING:
             error = LimitedError("The server is busy. Try again in a moment.", retry_after=random.uniform(*COME_AGAIN))  # noqa: S311  because jitter needs no secure randomness
-            return codec.refusal(request, ResponseOutcome.UNAVAILABLE, error)
+            return codec.encode_refusal(request, ResponseOutcome.UNAVAILABLE, error)
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()

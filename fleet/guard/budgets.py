@@ -11,7 +11,7 @@ WINDOW = timedelta(hours=1)
 PERCENT = 1
 
 
-def allowed(device: Device) -> bool:
+def may_quarantine(device: Device) -> bool:
     """Return whether one more device of this hardware model may be quarantined automatically now."""
     recent, kin = quarantined_since(device, clock.now() - WINDOW)
     return recent < max(1, kin * PERCENT // 100)

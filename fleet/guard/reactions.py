@@ -7,7 +7,7 @@ from django.db import transaction
 
 from devices.incident_documents import Reaction
 from devices.models import Device, Incident
-from devices.selectors import device as device_of
+from devices.selectors import get_device as device_of
 from devices.services import incidents, quarantine
 from fleet.guard import budgets
 from ota.models import Rollout
@@ -32,24 +32,24 @@ AUTOMATIC: dict[str, frozenset[str]] = {
 
 def incident_opened(incident: Incident, domain: str, **_signal: object) -> None:
     """React to an incident that was opened or has become worse, as far as the setting and the budget permit."""
-    actor = actors.system(domain, "guard")
+    actor = actors.system_actor(domain, "guard")
     if incident.reaction.get("quarantined"):
         return
     if incident.layer_now not in AUTOMATIC.get(settings.FLEET_GUARD_AUTOMATIC, frozenset()):
-        incidents.react(actor=actor, incident=incident, reaction={"proposed": "quarantine and roll back"})
+        incidents.record_reaction(actor=actor, incident=incident, reaction={"proposed": "quarantine and roll back"})
         return
-    if not budgets.allowed(incident.device):
-        incidents.react(actor=actor, incident=incident, reaction={"stopped": "the hourly budget is used up"})
+    if not budgets.may_quarantine(incident.device):
+        incidents.record_reaction(actor=actor, incident=incident, reaction={"stopped": "the hourly budget is used up"})
         return
-    contain(actor=actor, incident=incident)
+    contain_device(actor=actor, incident=incident)
 
 
-def contain(*, actor: Actor, incident: Incident) -> None:
+def contain_device(*, actor: Actor, incident: Incident) -> None:
     """Quarantine the device, hold its rollout, and roll it back to the previous version."""
     text = str(incident.explanation.get("text", ""))[:200]
     device = device_of(actor=actor, public_id=incident.device.public_id)
     with transaction.atomic():
-        quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
+        quarantine.quarantine_device(actor=actor, device=device, reason=f"incident: {text}")
         held = _hold(actor, incident, device)
         reaction: Reaction = {"quarantined": True, "held": held, "proposed": ""}
         if incident.explanation.get("kind") in NOT_REPAIRED:
@@ -58,19 +58,19 @@ def contain(*, actor: Actor, incident: Incident) -> None:
             )
         else:
             reaction |= _sent_back(actor, device, f"incident: {text}")
-        incidents.react(actor=actor, incident=incident, reaction=reaction)
+        incidents.record_reaction(actor=actor, incident=incident, reaction=reaction)
 
 
 def _sent_back(actor: Actor, device: Device, reason: str) -> Reaction:
     try:
-        return {"repair": assignments.repair(actor=actor, device=device, reason=reason).action_id}
+        return {"repair": assignments.roll_device_back(actor=actor, device=device, reason=reason).action_id}
     except ConflictError as error:
         return {"no_repair": error.detail}
 
 
-def heal(*, domain: TrustDomain) -> list[Incident]:
+def release_repaired(*, domain: TrustDomain) -> list[Incident]:
     """Release devices from quarantine whose repair is confirmed; one leased job calls this."""
-    actor = actors.system(domain.slug, "guard")
+    actor = actors.system_actor(domain.slug, "guard")
     healed = []
     for incident in repairs.repaired_incidents(actor=actor):
         number = incident.reaction.get("repair")
@@ -83,8 +83,8 @@ def _let_in(actor: Actor, incident: Incident) -> Incident:
     with transaction.atomic():
         closed = incidents.close(actor=actor, public_id=str(incident.public_id), verdict="healed")
         reason = "the previous version is installed and confirmed"
-        quarantine.release(actor=actor, device=incident.device, reason=reason)
-        incidents.react(actor=actor, incident=closed, reaction={"released": True})
+        quarantine.release_device(actor=actor, device=incident.device, reason=reason)
+        incidents.record_reaction(actor=actor, incident=closed, reaction={"released": True})
         for rollout in repairs.rollouts_held_for(actor=actor, key=str(incident.public_id)):
             rollouts.resume(actor=actor, rollout=rollout)
     return closed

@@ -6,12 +6,12 @@ from pathlib import Path
 _PROC = Path("/proc")
 
 
-def mine() -> str:
+def own_holder() -> str:
     """Return this process's name: boot id, PID namespace, process id and start time of the process."""
     return _name(os.getpid())
 
 
-def gone(holder: str) -> bool:
+def is_holder_gone(holder: str) -> bool:
     """Return whether a holder has certainly ended.
 
     This is known only within the same boot of the same machine and the same PID namespace: a holder from before this

@@ -34,7 +34,7 @@ def forget_leases() -> None:
 
 def is_free(lease: Lease, now: datetime) -> bool:
     """Return whether another worker may acquire a lease: it was released, its holder has ended, or it has expired."""
-    if not lease.holder or holders.gone(lease.holder):
+    if not lease.holder or holders.is_holder_gone(lease.holder):
         return True
     return not now - SKEW < lease.until < now + AHEAD
 
@@ -73,7 +73,7 @@ class Leases:
     """
 
     def __init__(self, holder: str = "") -> None:
-        self._holder = holder or holders.mine()
+        self._holder = holder or holders.own_holder()
         self._held: dict[str, _Held] = {}
         self._changing = threading.Lock()
 
@@ -108,8 +108,8 @@ class Leases:
     def give_back(self, *names: str) -> None:
         """Release leases immediately; the ones that other workers have acquired already are not changed."""
         with self._changing:
-            for one in [self._held.pop(name) for name in names if name in self._held]:
-                self._row(one).update(holder="", until=clock.now(), ran_at=one.ran_at, failure=one.failure)
+            for lease in [self._held.pop(name) for name in names if name in self._held]:
+                self._row(lease).update(holder="", until=clock.now(), ran_at=lease.ran_at, failure=lease.failure)
 
     def _take(self, name: str) -> None:
         now = clock.now()
@@ -132,8 +132,8 @@ class Leases:
         until = clock.now() + LEASE  # computed before the commit, which may wait for other writers
         with transaction.atomic():
             kept = {
-                one.name: self._row(one).update(until=until, ran_at=one.ran_at, failure=one.failure)
-                for one in self._held.values()
+                value.name: self._row(value).update(until=until, ran_at=value.ran_at, failure=value.failure)
+                for value in self._held.values()
             }
         for name, is_kept in kept.items():
             if is_kept:

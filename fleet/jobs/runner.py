@@ -8,7 +8,7 @@ from django.db import close_old_connections, connections
 
 from fleet.jobs import leases
 from fleet.jobs.leases import Leases
-from fleet.jobs.table import Job, jobs
+from fleet.jobs.table import Job, list_jobs
 from pki import selectors
 from pki.models import TrustDomain
 
@@ -28,7 +28,7 @@ class Runner:
     def __init__(self, table: tuple[Job, ...] | None = None, holder: str = "") -> None:
         self.stopped = threading.Event()
         self._ended = threading.Event()
-        self._table = jobs() if table is None else table
+        self._table = list_jobs() if table is None else table
         self._leases = Leases(holder)
 
     def run(self) -> None:
@@ -64,7 +64,7 @@ class Runner:
         while not self.stopped.is_set():
             try:
                 close_old_connections()
-                for domain in selectors.domains():
+                for domain in selectors.list_domains():
                     names.add(_lease_of(job, domain))
                     self.once(job, domain)
             except Exception:

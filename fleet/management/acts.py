@@ -17,13 +17,13 @@ from pki.kernel.filters import Form, criteria_of, parse_filter
 _Filter = TypeVar("_Filter")
 
 
-def actor(domain: str) -> Actor:
+def command_actor(domain: str) -> Actor:
     """Return the actor for a command that runs on the server itself."""
-    return actors.system(domain, "command", via="command")
+    return actors.system_actor(domain, "command", via="command")
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def command_errors() -> Iterator[None]:
     """Turn a domain error into a command error: one message, exit code 1."""
     try:
         yield
@@ -32,9 +32,9 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def signer() -> Iterator[None]:
+def provide_signer() -> Iterator[None]:
     """Provide a signer for the block: the server's own, or one that ends with the block."""
-    with refusals():
+    with command_errors():
         stop = signer_running(settings.FLEET_DIR)
         try:
             yield
@@ -44,9 +44,9 @@ def signer() -> Iterator[None]:
 
 def add_filter_options(parser: ArgumentParser, shape: type[object]) -> None:
     """Add the fields of a list's filter as command-line options."""
-    for name, one in criteria_of(shape).items():
-        says = f"{one.says} Name or id." if one.form is Form.REFERENCE else one.says
-        parser.add_argument(f"--{name}", default="", choices=one.choices or None, help=says.replace("%", "%%"))
+    for name, criterion in criteria_of(shape).items():
+        says = f"{criterion.says} Name or id." if criterion.form is Form.REFERENCE else criterion.says
+        parser.add_argument(f"--{name}", default="", choices=criterion.choices or None, help=says.replace("%", "%%"))
 
 
 def filter_of(options: Mapping[str, object], shape: type[_Filter]) -> _Filter:

@@ -17,7 +17,9 @@ FORMAT = 1
 
 def write_archive(path: Path, databases: list[Path]) -> None:
     """Write an archive atomically: it is complete on the disk, or does not exist."""
-    manifest = json.dumps({"format": FORMAT, "files": {one.name: _digest(one) for one in databases}}, sort_keys=True)
+    manifest = json.dumps(
+        {"format": FORMAT, "files": {database.name: _digest(database) for database in databases}}, sort_keys=True
+    )
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -25,14 +27,14 @@ def write_archive(path: Path, databases: list[Path]) -> None:
             entry = tarfile.TarInfo(MANIFEST)
             entry.size = len(manifest)
             tar.addfile(entry, io.BytesIO(manifest.encode()))
-            for one in databases:
-                tar.add(one, one.name)
+            for database in databases:
+                tar.add(database, database.name)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def unpack(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
+def unpack_databases(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
     """Extract the database files of an archive into a private folder; return their paths by name.
 
     Args:
@@ -49,15 +51,15 @@ def unpack(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
             if set(digests) != names or set(tar.getnames()) != {MANIFEST, *names}:
                 msg = f"{path} is not a complete backup: it must contain exactly {', '.join(sorted(names))}."
                 raise InvalidError(msg)
-            found = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
+            paths = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a Muster backup. Use a file that `manage.py backup` wrote."
         raise InvalidError(msg) from error
-    for name, copy in found.items():
+    for name, copy in paths.items():
         if _digest(copy) != digests[name]:
             msg = f"{name} inside {path} is damaged: its digest does not match. Use another backup."
             raise InvalidError(msg)
-    return found
+    return paths
 
 
 def _manifest(tar: tarfile.TarFile) -> dict[str, str]:

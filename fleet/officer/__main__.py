@@ -123,13 +123,13 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 def _keygen(given: argparse.Namespace) -> None:
     place = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
-    path = keys.generate(given.out, given.name, p256=given.p256, place=place)
-    name, key = keys.officer(path)
+    path = keys.generate_key(given.out, given.name, p256=given.p256, place=place)
+    name, key = keys.load_officer(path)
     print("\n".join([str(path), f"{name}: {root_keys.describe_key(key.to_dict())}"]))
 
 
 def _ca_root(given: argparse.Namespace) -> None:
-    path = authority.make_root(given.out, given.name)
+    path = authority.make_root_ca(given.out, given.name)
     made = x509.load_pem_x509_certificate(path.read_bytes())
     print("\n".join([str(path), "New root CA:", *authority.certificate_lines(made)]))
 
@@ -139,7 +139,7 @@ def _ca_issue(given: argparse.Namespace) -> None:
 
 
 def _ca_cross(given: argparse.Namespace) -> None:
-    _certify(given, authority.link(given.root, given.other.read_bytes()))
+    _certify(given, authority.unsigned_link(given.root, given.other.read_bytes()))
 
 
 def _certify(given: argparse.Namespace, certification: authority.Certification) -> None:
@@ -199,8 +199,8 @@ def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tupl
     request = read_request(given.prepared.read_bytes())
     change = check_request(request, [path.read_bytes() for path in (given.root, *given.former_root)], seen)
     if given.bundle:
-        describe.compare(change, given.bundle)
-    return request, describe.lines(request, change)
+        describe.compare_release(change, given.bundle)
+    return request, describe.describe_lines(request, change)
 
 
 def _ask(given: argparse.Namespace, lines: list[str]) -> None:

@@ -14,9 +14,9 @@ from cryptography.x509.oid import NameOID
 
 from pki.kernel import clock, files
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 from pki.kernel.public_keys import PublicKey, accept_key, describe_type, key_identity
-from pki.kernel.shown import printable
+from pki.kernel.shown import make_printable
 
 ROOT_LIFE, ISSUING_LIFE = timedelta(days=20 * 365), timedelta(days=10 * 365)
 #: start of validity before now, for clocks that are slow
@@ -60,7 +60,7 @@ class Certification:
             "SIGNED BY the root:",
             *certificate_lines(self.issuer),
         ]
-        return [printable(line) for line in found]
+        return [make_printable(line) for line in found]
 
     def sign(self) -> bytes:
         """Return the certificate in PEM."""
@@ -82,7 +82,7 @@ def certificate_lines(certificate: x509.Certificate) -> list[str]:
         *_facts(certificate.subject, accept_key(certificate.public_key()), began, ends),
         f"  certificate: SHA-256 {digest}",
     ]
-    return [printable(line) for line in found]
+    return [make_printable(line) for line in found]
 
 
 def _facts(subject: x509.Name, key: PublicKey, begins: datetime, ends: datetime) -> list[str]:
@@ -93,7 +93,7 @@ def _facts(subject: x509.Name, key: PublicKey, begins: datetime, ends: datetime)
     ]
 
 
-def make_root(folder: Path, name: str) -> Path:
+def make_root_ca(folder: Path, name: str) -> Path:
     """Create a root key and its self-signed certificate. Return the path of the certificate.
 
     Raises:
@@ -114,7 +114,7 @@ def make_root(folder: Path, name: str) -> Path:
     return public
 
 
-def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
+def certify_issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
     """Certify an issuing CA and return the certificate in PEM. See ``issuing_ca`` for arguments and errors."""
     return issuing_ca(folder, csr, permitted).sign()
 
@@ -132,7 +132,7 @@ def issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> Certi
         InvalidError: the request is malformed, or its own key did not sign it.
     """
     try:
-        request = x509.load_pem_x509_csr(demand_one(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
+        request = x509.load_pem_x509_csr(demand_one_block(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
         request.subject.rfc4514_string()
     except ValueError as error:
         msg = "The file is not a certificate request in PEM."
@@ -146,12 +146,12 @@ def issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> Certi
     return Certification("an issuing CA", request.subject, public, begins, ends, 0, tuple(permitted), *root)
 
 
-def cross(folder: Path, other: bytes) -> bytes:
-    """Cross-certify another root and return the certificate in PEM. See ``link`` for arguments and errors."""
-    return link(folder, other).sign()
+def cross_certify(folder: Path, other: bytes) -> bytes:
+    """Cross-certify another root and return the certificate in PEM. See ``unsigned_link`` for arguments and errors."""
+    return unsigned_link(folder, other).sign()
 
 
-def link(folder: Path, other: bytes) -> Certification:
+def unsigned_link(folder: Path, other: bytes) -> Certification:
     """Return the unsigned cross-certificate of another root, which links two trust anchors during a rollover.
 
     Signed by the old root it is NewWithOld, signed by the new root it is OldWithNew (RFC 4210, 4.4).
@@ -163,7 +163,7 @@ def link(folder: Path, other: bytes) -> Certification:
     Raises:
         InvalidError: the other certificate is not a self-signed root with an elliptic curve key.
     """
-    theirs = x509.load_pem_x509_certificate(demand_one(other, "CERTIFICATE"))
+    theirs = x509.load_pem_x509_certificate(demand_one_block(other, "CERTIFICATE"))
     public = theirs.public_key()
     try:
         theirs.verify_directly_issued_by(theirs)
@@ -186,7 +186,7 @@ def _root(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         InvalidError: the key is not an elliptic curve key, or does not match the certificate.
     """
     path = folder / "root-ca.pem"
-    root = x509.load_pem_x509_certificate(demand_one(path.read_bytes(), "CERTIFICATE", what=str(path)))
+    root = x509.load_pem_x509_certificate(demand_one_block(path.read_bytes(), "CERTIFICATE", what=str(path)))
     key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         msg = "The root key must be an elliptic curve key."

@@ -9,7 +9,7 @@ from ota.contract.field_names import BIN_FIELD
 Documents = Mapping[str, Metadata[Targets]]
 
 
-def wrong(kind: str, documents: Documents, before: Documents) -> list[str]:
+def find_misplaced(kind: str, documents: Documents, before: Documents) -> list[str]:
     """Return misplaced and missing entries, one sentence each.
 
     Args:
@@ -39,7 +39,7 @@ def _missing(documents: Documents, roles: SuccinctRoles) -> list[str]:
 
 def _strays(documents: Documents, roles: SuccinctRoles) -> list[str]:
     names = set(roles.get_roles())
-    return [trouble for role, one in documents.items() if (trouble := _stray(role, one.signed, roles, names))]
+    return [trouble for role, document in documents.items() if (trouble := _stray(role, document.signed, roles, names))]
 
 
 def _stray(role: str, signed: Targets, roles: SuccinctRoles, names: set[str]) -> str:

@@ -60,7 +60,7 @@ def bundle_lines(value: BundleDocument) -> Iterator[str]:
     Raises:
         InvalidError: it has an unknown field, or a value of another shape.
     """
-    refuse_unknown(value, KNOWN, "bundle.json")
+    refuse_unshown(value, KNOWN, "bundle.json")
     yield f"  {value.get('id')} version {value.get('version')}, bundle.json schema {value.get('schema')}"
     yield f"  {value.get('kind')}, format {value.get('format')}, security counter {value.get('security_counter')}"
     yield f"  for {_joined(value.get('audience', []))}, component {value.get('component')}"
@@ -90,7 +90,7 @@ def _groups(value: BundleDocument) -> Iterator[str]:
             yield f"  {words}: {', '.join(said)}"
 
 
-def refuse_unknown(value: object, known: "Known | None", place: str) -> None:
+def refuse_unshown(value: object, known: "Known | None", place: str) -> None:
     """Refuse a field that would be signed but not shown, and an object in place of a value.
 
     Args:
@@ -109,7 +109,7 @@ def refuse_unknown(value: object, known: "Known | None", place: str) -> None:
             if known is None or name not in known:
                 msg = f"Do not sign this request: {place}.{name[:60]} is an unknown field."
                 raise InvalidError(msg)
-            refuse_unknown(inner, known[name], f"{place}.{name}")
+            refuse_unshown(inner, known[name], f"{place}.{name}")
 
 
 def _joined(values: Iterable[object]) -> str:

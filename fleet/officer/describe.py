@@ -16,7 +16,7 @@ from ota.contract import composite, orders
 from ota.contract.bundle_documents import BundleDocument
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
-from pki.kernel.shown import printable
+from pki.kernel.shown import make_printable
 
 _MAX_CONFIG = 64 * 1024
 #: documents that are listed one by one; the rest is summarized
@@ -24,38 +24,38 @@ _MOST_SHOWN = 8
 _CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
-def lines(request: SigningRequest, change: RequestedChange) -> list[str]:
+def describe_lines(request: SigningRequest, change: RequestedChange) -> list[str]:
     """Return the effects of a signature, line by line, with control characters escaped.
 
     Args:
         request: the verified signing request.
         change: what it changes.
     """
-    return [printable(line) for line in _lines(request, change)]
+    return [make_printable(line) for line in _lines(request, change)]
 
 
 def _lines(request: SigningRequest, change: RequestedChange) -> list[str]:
-    found = []
+    lines = []
     for path in change.added:
-        found += [f"RELEASES {path}", *_bundle(request, path)]
+        lines += [f"RELEASES {path}", *_bundle(request, path)]
     for path, reason in change.marked.items():
-        found += [f"WITHDRAWS {path}: {reason}", "  devices stop installing it; devices that already run it keep it"]
+        lines += [f"WITHDRAWS {path}: {reason}", "  devices stop installing it; devices that already run it keep it"]
     for (component, hardware), (was, now) in change.floors.items():
-        found.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
-        found.append("  these devices permanently refuse any lower security counter")
+        lines.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
+        lines.append("  these devices permanently refuse any lower security counter")
     if request.sequence and change.added:
-        found.append(f"  a P-256 key also signs a SUIT manifest for microcontrollers, sequence {request.sequence}")
+        lines.append(f"  a P-256 key also signs a SUIT manifest for microcontrollers, sequence {request.sequence}")
     if request.kind == "renewal":
-        found.append(f"RENEWS targets and {len(request.documents) - 1} hash bins; the listed bundles do not change")
-    for role, one in sorted(request.documents.items())[:_MOST_SHOWN]:
-        found.append(f"  {role} version {one.signed.version}, expires {one.signed.expires:%Y-%m-%d}")
+        lines.append(f"RENEWS targets and {len(request.documents) - 1} hash bins; the listed bundles do not change")
+    for role, document in sorted(request.documents.items())[:_MOST_SHOWN]:
+        lines.append(f"  {role} version {document.signed.version}, expires {document.signed.expires:%Y-%m-%d}")
     if len(request.documents) > _MOST_SHOWN:
-        ends = [one.signed.expires for one in request.documents.values()]
-        found.append(f"  all {len(ends)} documents expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
-    return found
+        ends = [document.signed.expires for document in request.documents.values()]
+        lines.append(f"  all {len(ends)} documents expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
+    return lines
 
 
-def compare(change: RequestedChange, folder: Path) -> None:
+def compare_release(change: RequestedChange, folder: Path) -> None:
     """Compare the release in a signing request with the officer's own copy of the bundle.
 
     Args:
@@ -70,7 +70,7 @@ def compare(change: RequestedChange, folder: Path) -> None:
         digest = hashlib.sha256(canonical.dumps(own)).hexdigest()
         wanted = {target.hashes.get("sha256") for target in change.added.values()}
         listed = own["files"] if isinstance(own, dict) else []
-        wrong = [one["path"] for one in listed if _digest(folder / one["path"]) != one["sha256"]]
+        wrong = [item["path"] for item in listed if _digest(folder / item["path"]) != item["sha256"]]
     except (OSError, KeyError, TypeError) as error:
         msg = f"Your own copy of the bundle cannot be read: {error}"
         raise InvalidError(msg) from error
@@ -95,7 +95,7 @@ def _bundle(request: SigningRequest, path: str) -> Iterator[str]:
 
 def _shown(request: SigningRequest, value: BundleDocument) -> bytes:
     """Return the image of a bundle from the signing request, looked up by the digest that the bundle lists."""
-    image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
+    image = next(file["sha256"] for file in value["files"] if file["role"] == "image")
     text = request.exhibits.get(image)
     if text is None:
         msg = "Do not sign this request: it does not include the content that it releases."
@@ -106,8 +106,8 @@ def _shown(request: SigningRequest, value: BundleDocument) -> bytes:
 def _parts(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
     """Describe the parts of a composite."""
     _, parts = composite.read_parts(_shown(request, value))
-    for one in parts:
-        yield f"    installs TOGETHER with the other parts: {one.path}, bundle.json with SHA-256 {one.digest}"
+    for part in parts:
+        yield f"    installs TOGETHER with the other parts: {part.path}, bundle.json with SHA-256 {part.digest}"
 
 
 def _configuration(request: SigningRequest, value: BundleDocument) -> Iterator[str]:

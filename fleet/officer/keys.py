@@ -15,14 +15,14 @@ from ota.contract.root_keys import officer_name
 from pki.kernel import files, strict_json
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.names import check_person
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 from pki.kernel.public_keys import PublicKey, key_identity, read_tuf, read_tuf_fields
 
 MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"
 
 
-def generate(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddress | None = None) -> Path:
+def generate_key(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddress | None = None) -> Path:
     """Create a key pair and return the path of the public key file.
 
     Args:
@@ -42,7 +42,7 @@ def generate(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddr
         raise ConflictError(msg)
     files.private_folder(folder)
     if place is not None:
-        half = SSlibKey.from_crypto(token.create(place))
+        half = SSlibKey.from_crypto(token.generate_in_token(place))
         files.write_private(private, place.to_json())
     else:
         key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
@@ -54,7 +54,7 @@ def generate(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddr
     return public
 
 
-def signer(path: Path) -> Signer:
+def load_signer(path: Path) -> Signer:
     """Return the signer of a private key file, or of the token that it names.
 
     Raises:
@@ -64,7 +64,9 @@ def signer(path: Path) -> Signer:
     data = path.read_bytes()
     if data.lstrip().startswith(b"{"):
         return token.TokenSigner(TokenKeyAddress.from_json(data))
-    key = serialization.load_pem_private_key(demand_one(data, "PRIVATE KEY", "EC PRIVATE KEY", what=str(path)), None)
+    key = serialization.load_pem_private_key(
+        demand_one_block(data, "PRIVATE KEY", "EC PRIVATE KEY", what=str(path)), None
+    )
     p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (
         p256 or isinstance(key, ed25519.Ed25519PrivateKey)
@@ -74,7 +76,7 @@ def signer(path: Path) -> Signer:
     return CryptoSigner(key, SSlibKey.from_crypto(key.public_key()))
 
 
-def officer(path: Path) -> tuple[str, SSlibKey]:
+def load_officer(path: Path) -> tuple[str, SSlibKey]:
     """Return the name and public key in an officer's ``NAME.pub.json``, with the key id computed here.
 
     Raises:
@@ -95,7 +97,7 @@ def officer(path: Path) -> tuple[str, SSlibKey]:
     return name, key
 
 
-def holder(key: SSlibKey) -> str:
+def key_owner(key: SSlibKey) -> str:
     """Return the name of the officer who owns a key."""
     return officer_name(key.keyid, key.unrecognized_fields)
 

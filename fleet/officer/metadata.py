@@ -22,7 +22,7 @@ THRESHOLD = root_keys.THRESHOLD
 ONLINE = root_keys.ONLINE_FIELDS
 
 
-def root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
+def signed_root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
     """Return a signed first root. See ``make_root``.
 
     Args:
@@ -70,14 +70,16 @@ def _named_key(online: Mapping[str, object], name: str) -> object:
 
 def _people(officers: list[Path]) -> dict[str, SSlibKey]:
     """Return the officers' keys by key id. Refuse a key that occurs twice."""
-    found: dict[str, SSlibKey] = {}
+    people: dict[str, SSlibKey] = {}
     for path in officers:
-        name, key = keys.officer(path)
-        if key.keyid in found:
-            msg = f"{path}: {name} has the same key as {keys.holder(found[key.keyid])}. Officers need different keys."
+        name, key = keys.load_officer(path)
+        if key.keyid in people:
+            msg = (
+                f"{path}: {name} has the same key as {keys.key_owner(people[key.keyid])}. Officers need different keys."
+            )
             raise InvalidError(msg)
-        found[key.keyid] = key
-    return found
+        people[key.keyid] = key
+    return people
 
 
 def next_root(
@@ -108,7 +110,7 @@ def make_next_root(present: bytes, online: Mapping[str, object], officers: list[
     if strange := sorted(set(online) - {*ONLINE, *root_keys.ONLINE_ROLES}):
         msg = f"{strange[0][:40]!r} is not an online role. Nothing was signed."
         raise InvalidError(msg)
-    people = {one for held in before.people.values() for one in held.values()}
+    people = {value for held in before.people.values() for value in held.values()}
     for name, given in online.items():
         wanted = [keys.online_key(one, people) for one in (given if isinstance(given, list) else [given])]
         if name in ONLINE:
@@ -187,5 +189,5 @@ def _named(*wanted: SSlibKey) -> dict[str, object]:
 def sign_document(document: Metadata[Root] | Metadata[Targets], signers: list[Path]) -> bytes:
     """Sign a document with private key files and return it."""
     for path in signers:
-        document.sign(keys.signer(path), append=True)
+        document.sign(keys.load_signer(path), append=True)
     return document.to_bytes(JSONSerializer(compact=True))

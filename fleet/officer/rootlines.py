@@ -9,7 +9,7 @@ from ota.contract.field_names import OFFICER_FIELD
 from ota.contract.root_keys import ONLINE_FIELDS, ONLINE_ROLES, PEOPLE, describe_key
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
-from pki.kernel.shown import printable
+from pki.kernel.shown import make_printable
 
 _KEY_FIELDS = {"keytype", "scheme", "keyval", OFFICER_FIELD}
 _NAMED_FIELDS = {"keyids", "threshold", "keys"}
@@ -27,11 +27,11 @@ def root_lines(new: Root, old: Root | None) -> list[str]:
     Raises:
         InvalidError: the root contains something that this tool cannot show.
     """
-    refuse_unknown(new)
-    return [printable(line) for line in _lines(new, old)]
+    refuse_unshown_root(new)
+    return [make_printable(line) for line in _lines(new, old)]
 
 
-def refuse_unknown(root: Root) -> None:
+def refuse_unshown_root(root: Root) -> None:
     """Refuse a root with fields that would be signed but not shown.
 
     Raises:
@@ -51,8 +51,8 @@ def refuse_unknown(root: Root) -> None:
 def _lines(new: Root, old: Root | None) -> Iterator[str]:
     before = f"{old.version} -> " if old else ""
     yield f"ROOT version {before}{new.version}, expires {new.expires:%Y-%m-%d}"
-    was = holders(old) if old else {}
-    for role, held in holders(new).items():
+    was = role_holders(old) if old else {}
+    for role, held in role_holders(new).items():
         former = was.get(role, {})
         yield f"{_head(role, new, old)}:"
         for identity, text in sorted(held.items(), key=lambda item: item[1]):
@@ -76,23 +76,23 @@ def _head(role: str, new: Root, old: Root | None) -> str:
     return f"{role} ({kind}): {now} of {len(new.roles[role].keyids)} must sign{changed}"
 
 
-def holders(root: Root) -> Holders:
+def role_holders(root: Root) -> Holders:
     """Return the key holders of each role: identity of the key to name and fingerprint.
 
     Raises:
         InvalidError: a key is malformed.
     """
-    found: Holders = {}
+    holders: Holders = {}
     for role in (*PEOPLE, *ONLINE_ROLES):
-        found[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
+        holders[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
     for role, place in ONLINE_FIELDS.items():
         field = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
         try:
-            found[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
+            holders[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
         except (KeyError, TypeError) as error:
             msg = f"The field {place} of the root is malformed. Nothing was signed."
             raise InvalidError(msg) from error
-    return found
+    return holders
 
 
 def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, str]:
@@ -103,7 +103,8 @@ def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, s
 def _shared_names(root: Root) -> Iterator[str]:
     """Yield officers who have different keys for root and targets; each is one person, not two."""
     held = {
-        role: {root.keys[one].to_dict().get(OFFICER_FIELD): one for one in root.roles[role].keyids} for role in PEOPLE
+        role: {root.keys[keyid].to_dict().get(OFFICER_FIELD): keyid for keyid in root.roles[role].keyids}
+        for role in PEOPLE
     }
     for name in sorted(str(one) for one in set(held["root"]) & set(held["targets"]) if one):
         if held["root"][name] != held["targets"][name]:
@@ -120,6 +121,6 @@ def targets_lines(root: Root, bins: int, expires: str) -> list[str]:
     """
     head = f"FIRST TARGETS with {bins} empty hash bins and no counter floors; expires {expires}"
     threshold = root.roles[Targets.type].threshold
-    who = sorted(holders(root)[Targets.type].values())
+    who = sorted(role_holders(root)[Targets.type].values())
     lines = [head, f"a release needs the signatures of {threshold} of these officers (root version {root.version}):"]
-    return [printable(line) for line in [*lines, *(f"  {one}" for one in who)]]
+    return [make_printable(line) for line in [*lines, *(f"  {one}" for one in who)]]

@@ -52,7 +52,7 @@ class TokenKeyAddress:
             raise InvalidError(msg) from error
 
 
-def create(place: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
+def generate_in_token(place: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
     """Generate a key that cannot leave the token. Return its public key.
 
     Raises:

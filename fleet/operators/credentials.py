@@ -15,7 +15,7 @@ from fleet.operators.services import tokens
 LONGEST = 4096
 
 
-def person_of(authorization: str, cookie: str) -> str:
+def person_of_credentials(authorization: str, cookie: str) -> str:
     """Return the user name for a valid API token or session; empty if there is none.
 
     Args:
@@ -25,13 +25,13 @@ def person_of(authorization: str, cookie: str) -> str:
     close_old_connections()  # the calling threads run outside Django's request cycle, which would close them
     scheme, _, secret = authorization[:LONGEST].partition(" ")
     if scheme.lower() == "bearer":
-        return tokens.person_of(secret.strip()[:200])
+        return tokens.person_of_token(secret.strip()[:200])
     key = _cookie(cookie[:LONGEST], settings.SESSION_COOKIE_NAME)
     return _signed_in(key) if key else ""
 
 
 def _cookie(field: str, name: str) -> str:
-    pairs = (one.strip().partition("=") for one in field.split(";"))
+    pairs = (part.strip().partition("=") for part in field.split(";"))
     return next((value for found, _, value in pairs if found == name), "")
 
 

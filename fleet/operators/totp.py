@@ -18,7 +18,7 @@ def new_secret() -> str:
     return base64.b32encode(secrets.token_bytes(20)).decode()
 
 
-def code(secret: str, step: int) -> str:
+def totp_code(secret: str, step: int) -> str:
     """Return the code of one time step."""
     mac = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), hashlib.sha1).digest()
     offset = mac[-1] & 15
@@ -38,12 +38,12 @@ def matching_step(secret: str, given: str, unix: int, after: int) -> int | None:
     present = unix // STEP_SECONDS
     found = None
     for step in range(present - DRIFT, present + DRIFT + 1):
-        same = hmac.compare_digest(code(secret, step).encode(), given.strip().encode())
+        same = hmac.compare_digest(totp_code(secret, step).encode(), given.strip().encode())
         if same and step > after:
             found = step
     return found
 
 
-def address(secret: str, username: str) -> str:
+def otpauth_uri(secret: str, username: str) -> str:
     """Return the ``otpauth`` URI that authenticator apps read from a QR code."""
     return f"otpauth://totp/Muster:{quote(username)}?secret={secret}&issuer=Muster&digits={DIGITS}"

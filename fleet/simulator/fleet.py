@@ -39,7 +39,7 @@ class Simulated:
         """Return the status of the device."""
         return {
             "enrolled": self.agent.enrolled,
-            "components": {name: one["version"] for name, one in self.agent.components().items()},
+            "components": {name: component["version"] for name, component in self.agent.components().items()},
             "refused": self.agent.state.get("refused_reason", ""),
             "misbehaving": self.misbehaving,
             "shut_out": self.shut_out,
@@ -56,11 +56,11 @@ class Fleet:
         self.stopped = threading.Event()
         self._mirror: HostileMirror | None = None
         self._ticks = self._earlier_ticks()
-        self.devices = [self._device(number, one) for number, one in enumerate(plan.devices)]
+        self.devices = [self._device(number, device) for number, device in enumerate(plan.devices)]
 
     def run(self) -> None:
         """Run until ``stopped`` is set."""
-        threads = [threading.Thread(target=self._live, args=(one,), daemon=True) for one in self.devices]
+        threads = [threading.Thread(target=self._live, args=(device,), daemon=True) for device in self.devices]
         for number, thread in enumerate(threads):
             thread.start()
             # Stagger the starts: real fleets do not power on at the same moment.
@@ -75,7 +75,7 @@ class Fleet:
 
     def write_status(self) -> None:
         """Write ``status.json``: the status of each device."""
-        status = {one.plan.name: one.status() for one in self.devices}
+        status = {device.plan.name: device.status() for device in self.devices}
         files.write_private(self.plan.folder / "status.json", json.dumps(status, sort_keys=True).encode())
 
     def _device(self, number: int, one: DevicePlan) -> Simulated:
@@ -101,7 +101,7 @@ class Fleet:
         path = self.plan.folder / "status.json"
         if not path.exists():
             return {}
-        return {name: int(one.get("ticks", 0)) for name, one in json.loads(path.read_text()).items()}
+        return {name: int(figure.get("ticks", 0)) for name, figure in json.loads(path.read_text()).items()}
 
     def _live(self, device: Simulated) -> None:
         poll_at = tick_at = time.monotonic()

@@ -57,14 +57,14 @@ class Crowd:
     """
 
     def __init__(self, pack: Pack, faults: tuple[str, ...], progress: ProgressPrinter) -> None:
-        self.shaken = tuple(one for one in faults if one in datagrams.FAULTS)
-        self._faults = tuple(one for one in faults if one not in datagrams.FAULTS)
+        self.shaken = tuple(fault for fault in faults if fault in datagrams.FAULTS)
+        self._faults = tuple(fault for fault in faults if fault not in datagrams.FAULTS)
         self._pack, self.tally, self._progress = pack, LoadTally(), progress
 
     async def live(self, members: list[SimulatedDevice], seconds: float, poll_s: float) -> None:
         """Poll and report until the time is over."""
         until = time.monotonic() + seconds
-        await asyncio.gather(*(self._live(one, until, poll_s) for one in members))
+        await asyncio.gather(*(self._live(member, until, poll_s) for member in members))
 
     async def _live(self, one: SimulatedDevice, until: float, poll_s: float) -> None:
         await asyncio.sleep(one.source.uniform(0, poll_s))
@@ -112,7 +112,9 @@ class Crowd:
         return fault
 
 
-async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]) -> dict[str, object]:
+async def run_load(
+    given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]
+) -> dict[str, object]:
     """Enrol and run the devices. Return the summary, also after an interruption."""
     parts, progress = urlsplit(given.server), ProgressPrinter(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
@@ -144,7 +146,7 @@ def main() -> int:
     parser = _parser()
     given = parser.parse_args()
     known = {"all": FAULTS, "pack": packs.load_pack(given.pack).faults}
-    faults = known.get(given.faults) or tuple(one for one in given.faults.split(",") if one)
+    faults = known.get(given.faults) or tuple(part for part in given.faults.split(",") if part)
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"unknown faults: {', '.join(sorted(unknown))}")
     given.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -156,7 +158,7 @@ def main() -> int:
     except OSError as error:
         parser.error(str(error))
     try:
-        summary = json.dumps(asyncio.run(run(given, tokens, faults)), indent=1)
+        summary = json.dumps(asyncio.run(run_load(given, tokens, faults)), indent=1)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -183,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dir", type=Path, required=True, help="folder of the devices' certificates, reused by later runs"
     )
-    parser.add_argument("--pack", choices=packs.names(), default="factory", help="scenario of the devices")
+    parser.add_argument("--pack", choices=packs.pack_names(), default="factory", help="scenario of the devices")
     parser.add_argument("--seconds", type=float, default=60, help="duration of the run (default: %(default)s)")
     parser.add_argument("--poll", type=float, default=10, help="seconds between two polls of a device")
     said = f"comma-separated: {', '.join(FAULTS)}; or all; or pack for those of the scenario pack"

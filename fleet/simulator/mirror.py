@@ -18,7 +18,7 @@ class HostileMirror:
 
             def do_GET(self) -> None:
                 known = images(self.path.strip("/"))
-                data = tamper(known) if known else b""
+                data = tamper_bytes(known) if known else b""
                 self.send_response(200 if known else 404)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -38,7 +38,7 @@ class HostileMirror:
         self._server.server_close()
 
 
-def tamper(data: bytes) -> bytes:
+def tamper_bytes(data: bytes) -> bytes:
     """Return the bytes with one bit flipped in every kilobyte after the first."""
     changed = bytearray(data)
     for position in range(1024, len(changed), 1024):

@@ -66,7 +66,7 @@ def read_plan(path: Path) -> Plan:
         # untyped: missing, unknown and mistyped fields are refused below.
         raw: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_PLAN)
         fault = Fault(**raw["fault"]) if raw.get("fault") else None
-        devices = tuple(DevicePlan(**one) for one in raw["devices"])
+        devices = tuple(DevicePlan(**device) for device in raw["devices"])
         return Plan(
             raw["server"],
             Path(raw["anchor"]),

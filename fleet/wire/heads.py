@@ -57,7 +57,7 @@ def origin_form(url: bytes, fields: Fields) -> tuple[bytes, Fields] | Refusal:
             return BAD, "The host of the request target is not valid."
         rest = url[absolute.end() :]
         url = rest if rest.startswith(b"/") else b"/" + rest
-        fields = [*(one for one in fields if one[0] != b"host"), (b"host", absolute[1])]
+        fields = [*(field for field in fields if field[0] != b"host"), (b"host", absolute[1])]
     if not url.startswith(b"/") or b"#" in url:
         return BAD, "The request target must be a path that begins with a slash."
     if url.partition(b"?")[2].count(b"&") >= limits.MOST_QUERY:

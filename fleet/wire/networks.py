@@ -66,8 +66,8 @@ class Trusted:
         if not self.lists(address):
             return address
         named = b",".join(value for name, value in fields if name.lower() == FORWARDED).decode("latin-1")
-        for one in reversed(named.split(",")):
-            said = one.strip()
+        for part in reversed(named.split(",")):
+            said = part.strip()
             try:
                 ip_address(said)
             except ValueError:

@@ -13,19 +13,29 @@ from ota.blobs.s3 import BucketPrefix, S3Blobs
 from ota.blobs.staging import Area, Staged, StoredBlob
 from ota.blobs.store import Blobs
 
-__all__ = ["Area", "Blobs", "BucketPrefix", "LocalBlobs", "S3Blobs", "Staged", "StoredBlob", "place", "store"]
+__all__ = [
+    "Area",
+    "Blobs",
+    "BucketPrefix",
+    "LocalBlobs",
+    "S3Blobs",
+    "Staged",
+    "StoredBlob",
+    "blob_store",
+    "configured_bucket",
+]
 
 SCHEME = "s3://"
 
 
-def store() -> Blobs:
+def blob_store() -> Blobs:
     """Return the blob store of this server."""
-    folder, where = settings.FLEET_DIR / "blobs", place()
+    folder, where = settings.FLEET_DIR / "blobs", configured_bucket()
     # A client of the library must not be shared with a parent process.
     return _bucket(folder, where, os.getpid()) if where else LocalBlobs(folder)
 
 
-def place() -> BucketPrefix | None:
+def configured_bucket() -> BucketPrefix | None:
     """Return the bucket that the settings name, or None for the local folder."""
     address = settings.FLEET_BLOBS
     if not address:

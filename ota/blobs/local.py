@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ota.blobs.staging import CHUNK, Staged, Staging, StoredBlob, by_descriptor, digest_of
-from ota.blobs.store import checked, is_digest, missing
+from ota.blobs.staging import CHUNK, Staged, Staging, StoredBlob, by_descriptor, digest_of_descriptor
+from ota.blobs.store import check_digest, is_digest, missing_content
 from ota.errors import BlobStoreError
 from pki.kernel import files
 
@@ -55,7 +55,7 @@ class LocalBlobs(Staging):
         """
         path = self._path(sha256)
         if not path.is_file():
-            raise missing()
+            raise missing_content()
         return path
 
     def address(self, sha256: str, seconds: int) -> str:  # noqa: ARG002  because it is a store's
@@ -78,7 +78,7 @@ class LocalBlobs(Staging):
             BlobStoreError: other bytes are stored there.
         """
         with self.path(sha256).open("rb") as file:
-            if digest_of(file.fileno()) != sha256:
+            if digest_of_descriptor(file.fileno()) != sha256:
                 msg = f"The stored file {sha256} does not match its digest. Restore it from its source."
                 raise BlobStoreError(msg)
             yield by_descriptor(file.fileno())
@@ -98,14 +98,14 @@ class LocalBlobs(Staging):
         """Do nothing: files are opened when they are asked for."""
 
     def _path(self, sha256: str) -> Path:
-        return self._folder / checked(sha256)[:2] / sha256
+        return self._folder / check_digest(sha256)[:2] / sha256
 
 
 def _holds(path: Path, sha256: str) -> bool:
     """Return whether a file is there and holds the bytes of a digest."""
     try:
         with files.open_plain(path) as file:
-            return digest_of(file.fileno()) == sha256
+            return digest_of_descriptor(file.fileno()) == sha256
     except OSError:
         return False
 

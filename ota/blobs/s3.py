@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ota.blobs.staging import CHUNK, Staged, Staging, StoredBlob, receive_parts
-from ota.blobs.store import checked, is_digest, missing
+from ota.blobs.store import check_digest, is_digest, missing_content
 from ota.errors import BlobNotFoundError, BlobStoreError
 from pki.kernel import handover
 from pki.kernel.errors import DomainError
@@ -138,10 +138,10 @@ class S3Blobs(Staging):
         pages = self._client.get_paginator("list_objects_v2")
         with _told():
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
-                for one in page.get("Contents", ()):
-                    name = str(one["Key"]).rsplit("/", 1)[-1]
+                for entry in page.get("Contents", ()):
+                    name = str(entry["Key"]).rsplit("/", 1)[-1]
                     if is_digest(name):
-                        yield StoredBlob(name, int(one["Size"]), one["LastModified"])
+                        yield StoredBlob(name, int(entry["Size"]), entry["LastModified"])
 
     def open(self) -> None:
         """Make the clients, with the credentials that this process may read now."""
@@ -206,7 +206,7 @@ class S3Blobs(Staging):
         return {"ServerSideEncryption": "aws:kms" if kind == "kms" else kind, **named}
 
     def _at(self, sha256: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{checked(sha256)[:2]}/{sha256}"}
+        return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{check_digest(sha256)[:2]}/{sha256}"}
 
 
 def _session() -> object:
@@ -232,7 +232,7 @@ def _told(*, existing_is_well: bool = False) -> Iterator[list[str]]:
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _GONE:
-            raise missing() from error
+            raise missing_content() from error
         if not (existing_is_well and code in _EXISTS):
             msg = f"The blob store rejected the request: {code}. Check FLEET_BLOBS, the bucket and its credentials."
             raise BlobStoreError(msg) from error

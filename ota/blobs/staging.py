@@ -54,7 +54,7 @@ class Staged:
         Raises:
             BlobStoreError: they are not the ones that came in.
         """
-        if digest_of(self.descriptor) != self.sha256:
+        if digest_of_descriptor(self.descriptor) != self.sha256:
             msg = "The file changed between verification and storage, so it is rejected. Upload it again."
             raise BlobStoreError(msg)
 
@@ -118,10 +118,10 @@ class Staging(ABC):
     def sweep(self, before: float) -> int:
         """Remove staging folders that a killed process left, older than a Unix time; return how many."""
         swept = 0
-        for one in self._folder.glob(f"{_PREFIX}*"):
+        for path in self._folder.glob(f"{_PREFIX}*"):
             with suppress(FileNotFoundError):  # its upload has just ended
-                if one.stat().st_mtime < before:
-                    shutil.rmtree(one, ignore_errors=True)
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path, ignore_errors=True)
                     swept += 1
         return swept
 
@@ -184,7 +184,7 @@ def by_descriptor(descriptor: int) -> Path:
     return Path("/proc/self/fd", str(descriptor))
 
 
-def digest_of(descriptor: int) -> str:
+def digest_of_descriptor(descriptor: int) -> str:
     """Return the SHA-256 (hex) of an open file."""
     with by_descriptor(descriptor).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

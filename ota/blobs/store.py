@@ -55,14 +55,14 @@ class Blobs(Protocol):
         """Load what answering needs, before a process gives up reading files."""
 
 
-def checked(sha256: str) -> str:
+def check_digest(sha256: str) -> str:
     """Return a digest that is one.
 
     Raises:
         BlobNotFoundError: it is none, so nothing is kept under it.
     """
     if not is_digest(sha256):
-        raise missing()
+        raise missing_content()
     return sha256
 
 
@@ -71,6 +71,6 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def missing() -> BlobNotFoundError:
+def missing_content() -> BlobNotFoundError:
     """Return the error for content that is not kept."""
     return BlobNotFoundError("There is no content with this digest.")

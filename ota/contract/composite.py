@@ -44,8 +44,8 @@ def read_parts(data: bytes) -> tuple[str, tuple[CompositePart, ...]]:
     document: object = canonical.loads(data, max_bytes=MAX_PARTS)
     match document:
         case {"schema": 1, "version": str(version), "parts": [*listed], **rest} if not rest:
-            parts = [_part(one) for one in listed]
-            components = {one.component for one in parts}
+            parts = [_part(item) for item in listed]
+            components = {part.component for part in parts}
             if LEAST <= len(parts) <= MOST and len(components) == len(parts) and not components & _NEVER:
                 return version, tuple(parts)
     msg = (

@@ -59,11 +59,11 @@ def read_vectors(data: bytes) -> tuple[GoldenVector, ...]:
 
 def write_vectors(cases: Iterable[GoldenVector]) -> bytes:
     """Return ``golden.cbor`` of cases."""
-    listed = [{"in": list(one.given), "out": list(one.wanted), "tol": one.tolerance} for one in cases]
+    listed = [{"in": list(case.given), "out": list(case.wanted), "tol": case.tolerance} for case in cases]
     return cbor.dumps({"v": 1, "cases": listed})
 
 
-def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
+def largest_difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     """Return the largest difference between an output and what it should be; infinite when they cannot be compared."""
     flat = np.ascontiguousarray(got).reshape(-1)
     if len(wanted) != flat.nbytes:
@@ -81,12 +81,12 @@ def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     return 0.0 if flat.tobytes() == wanted else math.inf
 
 
-def constant(cases: Sequence[GoldenVector]) -> bool:
+def are_constant(cases: Sequence[GoldenVector]) -> bool:
     """Return whether all cases expect the same outputs: such vectors cannot detect a broken model."""
-    return len({one.wanted for one in cases}) == 1
+    return len({case.wanted for case in cases}) == 1
 
 
-def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
+def usual_tolerance(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
     """Return the tolerance to give by default: one step, or a thousandth of what the smallest output reaches.
 
     Args:
@@ -105,7 +105,7 @@ def is_wide(cases: Sequence[GoldenVector], dtypes: Sequence[str]) -> bool:
         cases: the vectors.
         dtypes: of the model's outputs, as TensorFlow Lite calls them.
     """
-    widest = max(one.tolerance for one in cases)
+    widest = max(case.tolerance for case in cases)
     return any(not widest <= _most(cases, place, dtype) for place, dtype in enumerate(dtypes))
 
 
@@ -113,7 +113,9 @@ def _most(cases: Sequence[GoldenVector], place: int, dtype: str) -> float:
     """Return the largest tolerance of an output that still notices a broken model."""
     if dtype not in _FLOATS:
         return WIDE_TOLERANCE
-    return _SHARE * max(_reach(one.wanted[place], _FLOATS[dtype]) if place < len(one.wanted) else 0.0 for one in cases)
+    return _SHARE * max(
+        _reach(case.wanted[place], _FLOATS[dtype]) if place < len(case.wanted) else 0.0 for case in cases
+    )
 
 
 def _reach(data: bytes, kind: str) -> float:
@@ -129,7 +131,7 @@ def _case(number: int, value: object) -> GoldenVector:
     match value:
         case {"in": [*given], "out": [*wanted], "tol": int() | float() as tolerance, **rest} if not rest:
             parts = (*given, *wanted)
-            sane = all(isinstance(one, bytes) for one in parts) and 0 < len(given) <= _MOST_PORTS
+            sane = all(isinstance(part, bytes) for part in parts) and 0 < len(given) <= _MOST_PORTS
             if sane and 0 < len(wanted) <= _MOST_PORTS and not isinstance(tolerance, bool) and _is_tolerance(tolerance):
                 return GoldenVector(tuple(given), tuple(wanted), tolerance)
     msg = (

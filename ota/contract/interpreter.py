@@ -77,7 +77,7 @@ class Verdict:
     difference: float = 0.0
 
 
-def available() -> bool:
+def is_interpreter_installed() -> bool:
     """Return whether the interpreter is installed; there is none for every kind of machine."""
     return importlib.util.find_spec("tflite_micro") is not None
 
@@ -93,7 +93,7 @@ def try_out(model: bytes, cases: Sequence[GoldenVector] = ()) -> Verdict:
     try:
         with _overheard(said):
             machine = _machine(model)
-            _compute(machine, [np.zeros(one["shape"], one["dtype"]).tobytes() for one in _ports(machine, "input")])
+            _compute(machine, [np.zeros(port["shape"], port["dtype"]).tobytes() for port in _ports(machine, "input")])
             machine.print_allocations()
             figures = machine, *_checked(machine, cases)
     except Exception as error:  # noqa: BLE001  because a damaged model may break any reader, and that is a verdict
@@ -105,7 +105,7 @@ def try_out(model: bytes, cases: Sequence[GoldenVector] = ()) -> Verdict:
     return Verdict(True, "", found["total"], found["head"], found["tail"], failed, difference)  # noqa: FBT003  because it runs
 
 
-def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
+def compute_outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
     """Return what a model computes for each list of inputs, each time from its first state.
 
     Raises:
@@ -114,27 +114,27 @@ def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes,
     """
     with _overheard([]):
         machine = _machine(model)
-        return [tuple(one.tobytes() for one in _compute(machine, given)) for given in cases]
+        return [tuple(array.tobytes() for array in _compute(machine, given)) for given in cases]
 
 
-def inputs(model: bytes) -> "list[NDArray[np.generic]]":
+def zero_inputs(model: bytes) -> "list[NDArray[np.generic]]":
     """Return each input as an array of zeros of its shape and type.
 
     Raises:
         RuntimeError: the interpreter does not run it.
     """
     with _overheard([]):
-        return [np.zeros(one["shape"], one["dtype"]) for one in _ports(_machine(model), "input")]
+        return [np.zeros(port["shape"], port["dtype"]) for port in _ports(_machine(model), "input")]
 
 
-def kinds(model: bytes) -> list[str]:
+def output_kinds(model: bytes) -> list[str]:
     """Return the kind of each output, as numpy calls it: ``i1``, ``f4``.
 
     Raises:
         RuntimeError: the interpreter does not run it.
     """
     with _overheard([]):
-        return [np.dtype(one["dtype"]).str[1:] for one in _ports(_machine(model), "output")]
+        return [np.dtype(port["dtype"]).str[1:] for port in _ports(_machine(model), "output")]
 
 
 def _machine(model: bytes) -> Machine:
@@ -150,13 +150,13 @@ def _runtime() -> ModuleType:
 
 
 def _ports(machine: Machine, side: str) -> list[Port]:
-    found: list[Port] = []
+    ports: list[Port] = []
     for number in range(_MOST_PORTS):
         try:
-            found.append(getattr(machine, f"get_{side}_details")(number))
+            ports.append(getattr(machine, f"get_{side}_details")(number))
         except (IndexError, RuntimeError, ValueError):
             break
-    return found
+    return ports
 
 
 def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.generic]"]:
@@ -167,7 +167,7 @@ def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.gener
         msg = f"the model has {len(ports)} inputs and {len(given)} were given"
         raise ValueError(msg)
     columns = [_steps(port, data) for port, data in zip(ports, given, strict=True)]
-    if len({len(one) for one in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
+    if len({len(column) for column in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
         msg = f"a case must have 1 to {MOST_STEPS} steps, the same number for each input"
         raise ValueError(msg)
     made: list[list[NDArray[np.generic]]] = []
@@ -195,7 +195,7 @@ def _checked(machine: Machine, cases: Sequence[GoldenVector]) -> tuple[int, floa
             return number, float("inf")
         if len(made) != len(case.wanted):
             return number, float("inf")
-        worst = max(golden.difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
+        worst = max(golden.largest_difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
         if worst > case.tolerance:
             return number, worst
     return 0, 0.0

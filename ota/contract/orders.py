@@ -51,14 +51,14 @@ def _keys(value: object) -> bool:
 def _texts(value: object, pattern: re.Pattern[str], most: int) -> bool:
     if not isinstance(value, list) or len(value) > most:
         return False
-    good = all(isinstance(one, str) and pattern.fullmatch(one) for one in value)
+    good = all(isinstance(item, str) and pattern.fullmatch(item) for item in value)
     return good and len(set(value)) == len(value)
 
 
 def _secrets(value: object) -> bool:
     if not isinstance(value, dict) or len(value) > MOST_SECRETS:
         return False
-    return all(SLUG.fullmatch(name) and _is_base64(one) for name, one in value.items())
+    return all(SLUG.fullmatch(name) and _is_base64(item) for name, item in value.items())
 
 
 def _is_base64(value: object) -> bool:

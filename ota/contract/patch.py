@@ -35,7 +35,7 @@ _BAD = (
 )  # fmt: skip
 
 
-def apply(base: bytes, patch: bytes, length: int) -> bytes:
+def apply_patch(base: bytes, patch: bytes, length: int) -> bytes:
     """Return the result; the caller compares its hash.
 
     Args:
@@ -48,7 +48,7 @@ def apply(base: bytes, patch: bytes, length: int) -> bytes:
     """
     try:
         sparse, streams = _opened(patch, length)
-        steps = zip(*(_numbers(one) for one in streams[:3]), strict=True)
+        steps = zip(*(_numbers(stream) for stream in streams[:3]), strict=True)
         differ = _Sparse(streams[3], streams[4]) if sparse else _Dense(streams[3])
         return _patched(base, length, steps, differ, memoryview(streams[-1]))
     except _BAD as error:
@@ -56,7 +56,7 @@ def apply(base: bytes, patch: bytes, length: int) -> bytes:
         raise InvalidError(msg) from error
 
 
-def filters(parameter: int) -> list[dict[str, int]]:
+def lzma_filters(parameter: int) -> list[dict[str, int]]:
     """Return the raw LZMA filter chain of a parameter: ``pb * 45 + lp * 9 + lc``, as in LZMA's own header."""
     if not 0 <= parameter < 225:  # noqa: PLR2004  because LZMA has no more
         raise ValueError(parameter)
@@ -70,7 +70,7 @@ def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     if patch[: len(MAGIC)] != MAGIC or size > MAX_HEAD:
         raise ValueError(size)
     result, sparse, listed = intake.list_of(cbor.loads(patch[_HEAD : _HEAD + size], max_bytes=MAX_HEAD), "head")
-    rows = [_row(one) for one in intake.list_of(listed, "streams")]
+    rows = [_row(item) for item in intake.list_of(listed, "streams")]
     if result != length or len(rows) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
         raise ValueError(listed)
     at, streams = _HEAD + size, []
@@ -99,7 +99,7 @@ def _unpacked(codec: int, data: bytes, whole: int, parameter: int) -> bytes:
     if codec == RAW:
         found = data
     elif codec == LZMA:
-        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters(parameter)).decompress(data, whole + 1)
+        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
     elif codec == BZIP2:
         found = bz2.BZ2Decompressor().decompress(data, whole + 1)
     else:
@@ -135,7 +135,7 @@ class _Dense:
             raise ValueError(len(own))
         self._at += len(part)
         if own.strip(b"\0"):
-            part[:] = bytes((one + other) & 0xFF for one, other in zip(part, own, strict=True))
+            part[:] = bytes((number + other) & 0xFF for number, other in zip(part, own, strict=True))
 
 
 class _Sparse:

@@ -37,7 +37,7 @@ class RootKeys:
 
     def online_identities(self) -> set[str]:
         """Return the identities of all online keys."""
-        return {one for held in self.online.values() for one in held.values()}
+        return {value for held in self.online.values() for value in held.values()}
 
 
 def check_root_keys(signed: Mapping[str, object], formerly_online: Iterable[str] = ()) -> RootKeys:
@@ -50,11 +50,11 @@ def check_root_keys(signed: Mapping[str, object], formerly_online: Iterable[str]
     Raises:
         InvalidError: one sentence says which keys collide, or which is malformed.
     """
-    found = read_root_keys(signed)
+    root = read_root_keys(signed)
     for role in PEOPLE:
-        _check_role(signed, role, found)
-    _check_online(found, set(formerly_online))
-    return found
+        _check_role(signed, role, root)
+    _check_online(root, set(formerly_online))
+    return root
 
 
 def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
@@ -74,7 +74,9 @@ def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
             online[name] = _chosen(name, _keyids(given, place), own)
         people = {role: roles[role] for role in PEOPLE}
         names = {
-            keyid: officer_name(keyid, intake.map_of(keys[keyid], keyid)) for one in people.values() for keyid in one
+            keyid: officer_name(keyid, intake.map_of(keys[keyid], keyid))
+            for person in people.values()
+            for keyid in person
         }
     except (KeyError, TypeError, AttributeError) as error:
         msg = f"The root's keys or roles are malformed: {error}"
@@ -102,7 +104,7 @@ def refuse_twins(signed: Mapping[str, object]) -> None:
 def _keyids(held: object, place: str) -> list[str]:
     """Return the key ids that a role, or a field like one, names."""
     listed = intake.list_of(intake.map_of(held, place)["keyids"], f"{place}.keyids")
-    return [intake.read_text(one, f"{place}.keyids") for one in listed]
+    return [intake.read_text(item, f"{place}.keyids") for item in listed]
 
 
 def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -115,22 +117,22 @@ def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tup
 
 
 def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
-    found = {}
+    identities = {}
     for keyid, fields in keys.items():
         try:
-            found[keyid] = key_identity(read_tuf_fields(fields))
+            identities[keyid] = key_identity(read_tuf_fields(fields))
         except InvalidError as error:
             msg = f"The root's key {keyid[:16]} is refused: {error.detail}"
             raise InvalidError(msg) from error
-    _refuse_same(place, found)
-    return found
+    _refuse_same(place, identities)
+    return identities
 
 
 def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    if missing := [one for one in keyids if one not in known]:
+    if missing := [keyid for keyid in keyids if keyid not in known]:
         msg = f"The root names {str(missing[0])[:16]} for {role}, but does not list that key."
         raise InvalidError(msg)
-    return {one: known[one] for one in keyids}
+    return {keyid: known[keyid] for keyid in keyids}
 
 
 def _refuse_same(place: str, found: Mapping[str, str]) -> None:

@@ -77,7 +77,7 @@ class SuitImage:
     size: int
 
 
-def images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitImage]:
+def suit_images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitImage]:
     """Return what devices of each hardware class must install: class id to image.
 
     Args:
@@ -90,18 +90,18 @@ def images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitImage]:
         intake.read_text(bundle["component"], "component"),
         bytes.fromhex(intake.read_text(file["sha256"], "sha256")),
     )
-    size, found = intake.integer(file["size"], "size"), {}
+    size, images = intake.check_integer(file["size"], "size"), {}
     for one in hardware:
         vendor, name = intake.read_text(one["vendor_id"], "vendor_id"), intake.read_text(one["class_id"], "class_id")
-        found[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
-    return found
+        images[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
+    return images
 
 
 def _maps(bundle: Mapping[str, object], name: str) -> list[dict[str, object]]:
-    return [intake.map_of(one, f"{name}[{index}]") for index, one in enumerate(intake.list_of(bundle[name], name))]
+    return [intake.map_of(item, f"{name}[{index}]") for index, item in enumerate(intake.list_of(bundle[name], name))]
 
 
-def manifest(image: SuitImage) -> bytes:
+def suit_manifest(image: SuitImage) -> bytes:
     """Return the manifest of an image."""
     parameters = {
         _P_VENDOR: image.vendor.bytes,
@@ -128,14 +128,17 @@ def to_be_signed(manifest: bytes, algorithm: int = ES256) -> bytes:
     return _dump(["Signature1", _dump({1: algorithm}), b"", _digest_block(manifest)])
 
 
-def envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
+def suit_envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
     """Return the envelope.
 
     Args:
-        manifest: as ``manifest`` returned it.
+        manifest: as ``suit_manifest`` returned it.
         signatures: of each person over ``to_be_signed``: 64 bytes (r and s, or of EdDSA).
     """
-    blocks = [_dump(cbor2.CBORTag(_SIGN1, [_dump({1: _algorithm(one)}), {}, None, bytes(one)])) for one in signatures]
+    blocks = [
+        _dump(cbor2.CBORTag(_SIGN1, [_dump({1: _algorithm(signature)}), {}, None, bytes(signature)]))
+        for signature in signatures
+    ]
     return _dump(cbor2.CBORTag(_ENVELOPE, {2: _dump([_digest_block(manifest), *blocks]), 3: manifest}))
 
 
@@ -143,7 +146,7 @@ def read_envelope(data: bytes) -> tuple[SuitImage, bytes, list[CoseSignature]]:
     """Return the image, the manifest and the signatures of an envelope; nothing is verified yet.
 
     Raises:
-        InvalidError: too long, or it differs from what ``envelope`` writes by a byte.
+        InvalidError: too long, or it differs from what ``suit_envelope`` writes by a byte.
     """
     if len(data) > MAX_ENVELOPE:
         msg = f"An envelope may have at most {MAX_ENVELOPE} bytes."
@@ -153,7 +156,7 @@ def read_envelope(data: bytes) -> tuple[SuitImage, bytes, list[CoseSignature]]:
         signed = outer[3]
         signatures = [_signature(_load(one).value) for one in _load(outer[2])[1:]]
         image = _image(_load(signed))
-        same = len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
+        same = len(signatures) <= MOST_SIGNATURES and suit_envelope(suit_manifest(image), signatures) == data
     except (InvalidError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         msg = "This is not a SUIT envelope in the supported form."
         raise InvalidError(msg) from error
@@ -163,7 +166,7 @@ def read_envelope(data: bytes) -> tuple[SuitImage, bytes, list[CoseSignature]]:
     return image, signed, signatures
 
 
-def signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping[str, Key]) -> set[str]:
+def manifest_signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping[str, Key]) -> set[str]:
     """Return which of some people have signed a manifest; of several names of one key the first counts.
 
     Args:
@@ -174,12 +177,12 @@ def signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping[str, Key
     own: dict[str, str] = {}
     for name, key in keys.items():
         own.setdefault(key_identity(key), name)
-    return {name for name in own.values() if any(_fits(keys[name], one, manifest) for one in signatures)}
+    return {name for name in own.values() if any(_fits(keys[name], signature, manifest) for signature in signatures)}
 
 
-def raw(der: bytes) -> bytes:
+def raw_signature(der: bytes) -> bytes:
     """Return an ECDSA signature in DER as r and s of 32 bytes each, as COSE has it."""
-    return b"".join(one.to_bytes(_HALF, "big") for one in utils.decode_dss_signature(der))
+    return b"".join(number.to_bytes(_HALF, "big") for number in utils.decode_dss_signature(der))
 
 
 def _fits(key: Key, signature: bytes, manifest: bytes) -> bool:

@@ -23,9 +23,9 @@ class TooSlowError(Exception):
 
 def main() -> None:
     """Make the patches of one pair."""
-    request = verifier_sandbox.read_request()
+    request = verifier_sandbox.read_sandbox_request()
     most = 2 * request.given("new").stat().st_size + (1 << 20)
-    verifier_sandbox.run(request, Bounds(most, CPU_S), _made)
+    verifier_sandbox.run_child(request, Bounds(most, CPU_S), _made)
 
 
 def _made(request: SandboxRequest) -> dict[str, object]:
@@ -36,7 +36,7 @@ def _made(request: SandboxRequest) -> dict[str, object]:
 
 
 def _formats(body: Mapping[str, object]) -> list[str]:
-    return [intake.read_text(one, "formats") for one in intake.list_of(body["formats"], "formats")]
+    return [intake.read_text(item, "formats") for item in intake.list_of(body["formats"], "formats")]
 
 
 def _too_slow(_number: int, _frame: object) -> None:

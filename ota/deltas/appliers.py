@@ -27,7 +27,7 @@ _TRIPLE, _MATCH, _FEW = 24, 8, 64
 _MOST_NAME, _MOST_NUMBER = 32, 9
 
 
-def bsdiff(old: bytes, data: bytes, length: int) -> bytes:
+def apply_bsdiff(old: bytes, data: bytes, length: int) -> bytes:
     """Apply a patch as bsdiff 4 writes it: a head of 32 bytes and three bzip2 streams.
 
     Args:
@@ -50,8 +50,8 @@ def bsdiff(old: bytes, data: bytes, length: int) -> bytes:
     return bytes(bsdiff4.core.patch(old, length, *map(_unpacked, streams, mosts)))
 
 
-def hdiff(old: bytes, data: bytes, length: int) -> bytes:
-    """Apply a patch of HDiffPatch (HDIFF13). Arguments and errors as for ``bsdiff``."""
+def apply_hdiff(old: bytes, data: bytes, length: int) -> bytes:
+    """Apply a patch of HDiffPatch (HDIFF13). Arguments and errors as for ``apply_bsdiff``."""
     name, found, _ = data[len(_HDIFF) : len(_HDIFF) + _MOST_NAME].partition(b"\0")
     if not data.startswith(_HDIFF) or not found:
         raise InvalidError("this is not a patch of HDiffPatch")
@@ -59,8 +59,8 @@ def hdiff(old: bytes, data: bytes, length: int) -> bytes:
     return _whole(bytes(hdiffpatch.apply(old, data)), length)
 
 
-def lite(old: bytes, data: bytes, length: int) -> bytes:
-    """Apply a patch of HPatchLite, packed by tinyuz or not at all. Arguments and errors as for ``bsdiff``."""
+def apply_hpatchlite(old: bytes, data: bytes, length: int) -> bytes:
+    """Apply a patch of HPatchLite, packed by tinyuz or not at all. Arguments and errors as for ``apply_bsdiff``."""
     if not data.startswith(_LITE) or len(data) < _LITE_HEAD or data[2] not in _LITE_PACKERS or data[3] >> 6 != 1:
         raise InvalidError("this is not a supported HPatchLite patch")
     new, unpacked = data[3] & 7, data[3] >> 3 & 7
@@ -72,7 +72,7 @@ def lite(old: bytes, data: bytes, length: int) -> bytes:
 
 
 def in_detools(old: bytes, data: bytes, length: int) -> bytes:
-    """Apply a sequential patch of detools. Arguments and errors as for ``bsdiff``."""
+    """Apply a sequential patch of detools. Arguments and errors as for ``apply_bsdiff``."""
     stream = io.BytesIO(data)
     try:
         packer, says = detools.apply.read_header_sequential(stream)
@@ -90,8 +90,8 @@ def in_detools(old: bytes, data: bytes, length: int) -> bytes:
     return _whole(out.getvalue(), length)
 
 
-def zstd(old: bytes, data: bytes, length: int) -> bytes:
-    """Unpack a frame of zstd with the old image as its dictionary. Arguments and errors as for ``bsdiff``."""
+def apply_zstd(old: bytes, data: bytes, length: int) -> bytes:
+    """Unpack a frame of zstd with the old image as its dictionary. Arguments and errors as for ``apply_bsdiff``."""
     try:
         # The library takes what the frame says for its limit, and only without that the limit it is given.
         _same(zstandard.frame_content_size(data), length)

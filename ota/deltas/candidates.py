@@ -56,10 +56,10 @@ def _lite(old: bytes, new: bytes) -> bytes:
 
 
 CANDIDATES: Mapping[str, PatchFormat] = {
-    patch.FORMAT: PatchFormat(streams.make_patch, patch.apply),
-    "bsdiff": PatchFormat(bsdiff4.diff, appliers.bsdiff),
-    "hdiffpatch": PatchFormat(_hdiff, appliers.hdiff),
-    "zstd": PatchFormat(_zstd, appliers.zstd, MOST_FOR_ZSTD),
+    patch.FORMAT: PatchFormat(streams.make_patch, patch.apply_patch),
+    "bsdiff": PatchFormat(bsdiff4.diff, appliers.apply_bsdiff),
+    "hdiffpatch": PatchFormat(_hdiff, appliers.apply_hdiff),
+    "zstd": PatchFormat(_zstd, appliers.apply_zstd, MOST_FOR_ZSTD),
     "detools-heatshrink": PatchFormat(_detools, appliers.in_detools, 1 << 20),
-    "hpatchlite-tuz": PatchFormat(_lite, appliers.lite, 1 << 22),
+    "hpatchlite-tuz": PatchFormat(_lite, appliers.apply_hpatchlite, 1 << 22),
 }

@@ -44,8 +44,8 @@ def choose_patch(offers: Iterable[TriedPatch], appliers: Iterable[Applier], runs
         runs: SHA-256 of what runs there now, as the device has signed it; empty when it has not said.
         full: length of the image.
     """
-    able = {one["format"]: one for one in appliers}
-    fit = [one for one in offers if one.base in {"", runs} and _can(able.get(one.format), one, full)]
+    able = {applier["format"]: applier for applier in appliers}
+    fit = [offer for offer in offers if offer.base in {"", runs} and _can(able.get(offer.format), offer, full)]
     whole = min((one for one in fit if not one.base), key=lambda one: one.size, default=None)
     best_whole = min(whole.size if whole else full, full)
     patches = [one for one in fit if one.base and _pays(one.size, best_whole)]

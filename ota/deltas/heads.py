@@ -39,7 +39,7 @@ def is_patch(format_: str, data: bytes, size: int, length: int) -> bool:
         return False
 
 
-def needed(format_: str, size: int) -> int:
+def bytes_needed(format_: str, size: int) -> int:
     """Return how many bytes of a patch ``is_patch`` looks at."""
     return min(size, MOST_FOR_ZSTD if format_ == "zstd" else HEAD)
 

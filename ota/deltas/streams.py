@@ -29,7 +29,7 @@ def make_patch(old: bytes, new: bytes) -> bytes:
     dense = [_packed(differences)]
     sparse = [_packed(one) for one in _sparse(differences)]
     is_sparse = sum(len(one[1]) for one in sparse) < len(dense[0][1])
-    packed = [*(_packed(one) for one in columns), *(sparse if is_sparse else dense), _packed(extra)]
+    packed = [*(_packed(column) for column in columns), *(sparse if is_sparse else dense), _packed(extra)]
     head = cbor2.dumps([len(new), int(is_sparse), [list(facts) for facts, _ in packed]])
     return patch.MAGIC + len(head).to_bytes(4, "little") + head + b"".join(data for _, data in packed)
 
@@ -66,7 +66,7 @@ def _packed(data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
     found = [(data, patch.RAW, 0), (bz2.compress(data, 9), patch.BZIP2, 0)]
     for lc, lp, pb in (_TRIED_LONG if len(data) > _LONG else _TRIED) if data else ():
         parameter = pb * 45 + lp * 9 + lc
-        whole = patch.filters(parameter)[0]
+        whole = patch.lzma_filters(parameter)[0]
         # A dictionary longer than the data finds nothing more, and takes memory and time.
         size = min(whole["dict_size"], max(len(data), _LEAST_DICTIONARY))
         chain = [{**whole, "preset": 9 | lzma.PRESET_EXTREME, "nice_len": 273, "dict_size": size}]

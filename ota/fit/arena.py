@@ -27,20 +27,20 @@ class Buffer:
     last: int
 
 
-def align(size: int) -> int:
+def align_size(size: int) -> int:
     """Return a size rounded up to the arena's alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def head(buffers: Iterable[Buffer]) -> int:
+def planned_head(buffers: Iterable[Buffer]) -> int:
     """Return the bytes of the planned part of the arena.
 
     Largest first, ties by descending tensor index; each at the lowest gap between already placed
     buffers that live at the same time.
     """
     placed: list[tuple[int, int, Buffer]] = []
-    for buffer in sorted(buffers, key=lambda one: (-align(one.size), -one.index)):
-        size = align(buffer.size)
+    for buffer in sorted(buffers, key=lambda one: (-align_size(one.size), -one.index)):
+        size = align_size(buffer.size)
         if size == 0:
             continue
         offset = 0

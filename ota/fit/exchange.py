@@ -29,7 +29,7 @@ class ModelDifference:
     text: str
 
 
-def agrees(wanted: PortFacts, given: PortFacts) -> bool:
+def ports_agree(wanted: PortFacts, given: PortFacts) -> bool:
     """Return whether a model's port matches an application's; properties that the application omits always match.
 
     Args:
@@ -63,7 +63,7 @@ def describe_port(port: PortFacts, *, quantised: bool = True) -> str:
     return text
 
 
-def changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference]:
+def port_changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference]:
     """Yield what differs between two models.
 
     Args:
@@ -86,7 +86,7 @@ def changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference
     yield from _of_classes(before.get("class_labels") or [], after.get("class_labels") or [])
 
 
-def difference(need: Sequence[str], have: Sequence[str]) -> str:
+def label_difference(need: Sequence[str], have: Sequence[str]) -> str:
     """Return the first place where two lists of labels differ, for people."""
     place = next((at for at, pair in enumerate(zip(need, have, strict=False)) if pair[0] != pair[1]), None)
     if place is None:
@@ -105,9 +105,11 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
 
 def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Iterator[ModelDifference]:
     """Yield how the lists of classes inside two models differ, of which digests and the first ones are kept."""
-    if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
+    if [(hardware_class["of"], hardware_class["sha256"]) for hardware_class in was] == [
+        (hardware_class["of"], hardware_class["sha256"]) for hardware_class in now
+    ]:
         return
-    if [one["of"] for one in was] != [one["of"] for one in now]:
+    if [hardware_class["of"] for hardware_class in was] != [hardware_class["of"] for hardware_class in now]:
         yield ModelDifference(
             "labels-changed", f"the lists of classes inside the model change ({len(was)} before, {len(now)} now)"
         )

@@ -42,12 +42,12 @@ class ModelCapacity:
     runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
 
 
-def margin(predicted: int) -> int:
+def arena_margin(predicted: int) -> int:
     """Return the arena to demand for a predicted one: a tenth more, and at least 512 bytes more."""
     return max((predicted * 11 + 9) // 10, predicted + 512)
 
 
-def verdict(kind: str, form: str, facts: BundleFacts, profile: ModelCapacity) -> list[Reason]:
+def fit_verdict(kind: str, form: str, facts: BundleFacts, profile: ModelCapacity) -> list[Reason]:
     """Return why a bundle is incompatible; an empty list means that it is compatible.
 
     Args:
@@ -95,7 +95,7 @@ def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator
         yield from (incompatibility(ObstacleKind.CUSTOM_OP, name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
         # facts of an ONNX model that an older Muster inspected have the types of its ports only
-        used = facts.get("dtypes") or {one["dtype"] for one in _ports(facts, "inputs", "outputs")}
+        used = facts.get("dtypes") or {port["dtype"] for port in _ports(facts, "inputs", "outputs")}
         yield from (
             incompatibility(ObstacleKind.DTYPE_UNSUPPORTED, name)
             for name in sorted(used)
@@ -122,12 +122,12 @@ def _operators(facts: BundleFacts, known: str | Mapping[str, int]) -> Iterator[R
     if isinstance(known, str):
         return
     custom = set(facts.get("custom_operators", ()))
-    for name, one in facts.get("operators", {}).items():
+    for name, operator in facts.get("operators", {}).items():
         if name not in known:
             if name not in custom:
                 yield incompatibility(ObstacleKind.OP_MISSING, name)
-        elif one["version"] > known[name]:
-            yield incompatibility(ObstacleKind.OP_VERSION, one["version"], known[name], subject=name)
+        elif operator["version"] > known[name]:
+            yield incompatibility(ObstacleKind.OP_VERSION, operator["version"], known[name], subject=name)
 
 
 def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
@@ -140,17 +140,19 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
             yield incompatibility(ObstacleKind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
-            if not exchange.agrees(wanted, given):
+            if not exchange.ports_agree(wanted, given):
                 steps = bool({"scale", "zero_point"} & set(given))
                 shown = exchange.describe_port(wanted, quantised=steps), exchange.describe_port(given)
                 yield incompatibility(ObstacleKind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
     labels = facts.get("labels") or []
     if "labels" in runtime and list(labels) != list(runtime["labels"]):
         differs = (
-            exchange.difference(labels, runtime["labels"]) if labels else "no labels (`fit.labels` in bundle.json)"
+            exchange.label_difference(labels, runtime["labels"])
+            if labels
+            else "no labels (`fit.labels` in bundle.json)"
         )
         yield incompatibility(ObstacleKind.LABELS_MISMATCH, differs, len(runtime["labels"]))
 
 
 def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[PortFacts]:
-    return [one for side in sides for one in facts.get(side, ())]
+    return [port for side in sides for port in facts.get(side, ())]

@@ -21,11 +21,11 @@ _VERIFIERS = {**{name: f"ota.formats.{name}" for name in _NAMES}, "onnx": "ota.f
 def main() -> None:
     """Judge one case."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    request = verifier_sandbox.read_request()
+    request = verifier_sandbox.read_sandbox_request()
     verifier = importlib.import_module(_VERIFIERS[str(request.body["format"])])
-    unpacked = getattr(verifier, "unpacked", None)
+    unpacked = getattr(verifier, "unpacked_size", None)
     bounds = Bounds(unpacked(request.given("image")) if unpacked else verifier_sandbox.FILE_SIZE)
-    verifier_sandbox.run(request, bounds, lambda asked: answer_case(verifier, _case(asked)))
+    verifier_sandbox.run_child(request, bounds, lambda asked: answer_case(verifier, _case(asked)))
 
 
 def _case(request: SandboxRequest) -> ArtefactToVerify:

@@ -17,7 +17,7 @@ CHUNK, BLOCK = 1 << 16, 512
 _OCTAL = re.compile(rb"[0-7]{1,12}")
 
 
-def members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
+def archive_members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
     """Yield (name, content, size) of each member; read the content before the next one.
 
     Raises:

@@ -67,7 +67,7 @@ class UnpackingBudget:
     """
 
     def __init__(self, packed: int) -> None:
-        self.most, self.spent = allowed(packed), 0
+        self.most, self.spent = allowed_size(packed), 0
 
     def spend(self, size: int, what: str) -> None:
         """Count bytes that came out.
@@ -85,7 +85,7 @@ class UnpackingBudget:
             raise RefusedBundleError(msg)
 
 
-def allowed(packed: int) -> int:
+def allowed_size(packed: int) -> int:
     """Return how many bytes an artefact of a size may unpack to."""
     return min(MOST_UNPACKED, max(FREE, packed * MOST_RATIO))
 

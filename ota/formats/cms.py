@@ -36,10 +36,10 @@ def verify_cms(case: ArtefactToVerify, content: Path, signature: bytes, what: st
         RefusedBundleError: it does not chain to an anchor, or the signer may not sign code.
     """
     anchor, signer = _verified(case, signature, ["-content", content, "-out", "/dev/null"], what)
-    return demand_one(signer, anchor, case.at)
+    return demand_one_signer(signer, anchor, case.at)
 
 
-def opened(
+def open_signature(
     case: ArtefactToVerify, signature: bytes, what: str, detached: str
 ) -> tuple[TrustAnchor, dict[str, str], bytes]:
     """Return the anchor of a signature, what ``verify`` returns, and the content within the signature.
@@ -55,7 +55,7 @@ def opened(
     """
     content = case.scratch / "content.signed"
     anchor, signer = _verified(case, signature, ["-out", content], what, detached)
-    return anchor, demand_one(signer, anchor, case.at), content.read_bytes()
+    return anchor, demand_one_signer(signer, anchor, case.at), content.read_bytes()
 
 
 def _verified(
@@ -114,7 +114,7 @@ def demand_signer(signer: x509.Certificate, anchor: TrustAnchor, at: int) -> dic
     }
 
 
-def demand_one(pem: bytes, anchor: TrustAnchor, at: int) -> dict[str, str]:
+def demand_one_signer(pem: bytes, anchor: TrustAnchor, at: int) -> dict[str, str]:
     """Return what ``demand_signer`` says of the one certificate in a PEM text.
 
     Raises:
@@ -181,14 +181,14 @@ def _look_up(
     except InvalidError as error:
         msg = f"The CRL of {name} is refused: {error.detail} Register a complete one and upload again."
         raise RefusedBundleError(msg) from error
-    if any(certificate.serial_number in one.serials for one in lists):
+    if any(certificate.serial_number in revocation_list.serials for revocation_list in lists):
         what = (
             "The signing CA's certificate was revoked. Use"
             if of_authorities
             else ("The signer's certificate was revoked. Sign with")
         )
         raise RefusedBundleError(f"{what} another one.")
-    for_it = revocation.covering(certificate, lists)
+    for_it = revocation.covering_lists(certificate, lists)
     if not for_it:
         msg = f"None of the registered CRLs of {name} covers this certificate: they are for other distribution points."
         raise RefusedBundleError(msg)

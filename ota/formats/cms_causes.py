@@ -62,7 +62,7 @@ def chain_cause(signer: x509.Certificate, anchors: list[TrustAnchor], at: int) -
         return UNKNOWN_CA
     if not _valid(signer, at):
         return _OUT_OF_TIME
-    if not any(_valid(one, at) for one in issuers):
+    if not any(_valid(issuer, at) for issuer in issuers):
         return _CA_OUT_OF_TIME
     return (
         "is signed under a registered signing CA, but OpenSSL rejects the certificates. Reissue the signer's "

@@ -6,7 +6,7 @@ Format: ``parts.json`` in canonical JSON, as ``ota.contract.composite`` defines 
 from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PartFacts
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 from pki.kernel.errors import InvalidError
 
 
@@ -21,7 +21,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
         version, parts = composite.read_parts(data)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    listed = [PartFacts(component=one.component, id=one.id, version=one.version, digest=one.digest) for one in parts]
+    listed = [
+        PartFacts(component=part.component, id=part.id, version=part.version, digest=part.digest) for part in parts
+    ]
     facts: BundleFacts = {"version": version, "parts": listed, "flash": len(data)}
-    named = ", ".join(f"{one.id} {one.version} ({one.component})" for one in parts)
-    return Judgement(facts, [statement("parts", "muster", named)])
+    named = ", ".join(f"{part.id} {part.version} ({part.component})" for part in parts)
+    return Judgement(facts, [report_line("parts", "muster", named)])

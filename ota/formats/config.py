@@ -16,11 +16,11 @@ from ota.contract import orders
 from ota.contract.addresses import is_server
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import wrong_version
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 from pki.kernel.plurals import number_of
 
 MAX_CONFIG = 64 * 1024
@@ -54,13 +54,13 @@ def judge(case: ArtefactToVerify) -> Judgement:
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
     facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
     facts |= {"flash": len(data), "orders": _named(further)}
-    statements = [statement("anchors", "muster", f"{number_of(len(found), 'self-signed root')} in time")]
+    statements = [report_line("anchors", "muster", f"{number_of(len(found), 'self-signed root')} in time")]
     if server:
-        statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
+        statements.append(report_line("server", "muster", f"devices move to {server} if they are served there"))
     many = {name: len(one) for name, one in further.items() if isinstance(one, list | dict)}
-    statements += [statement(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
+    statements += [report_line(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
     if wiped:
-        statements.append(statement("wipe", "muster", f"{number_of(len(wiped), 'device')} to be erased"))
+        statements.append(report_line("wipe", "muster", f"{number_of(len(wiped), 'device')} to be erased"))
     return Judgement(facts, statements)
 
 
@@ -85,7 +85,10 @@ def _named(further: dict[str, object]) -> dict[str, object]:
     secrets = further.get("secrets")
     if not isinstance(secrets, dict):
         return further
-    return {**further, "secrets": {name: hashlib.sha256(one.encode()).hexdigest() for name, one in secrets.items()}}
+    return {
+        **further,
+        "secrets": {name: hashlib.sha256(secret.encode()).hexdigest() for name, secret in secrets.items()},
+    }
 
 
 def _server(document: Mapping[str, object]) -> str | None:
@@ -113,7 +116,7 @@ def _wiped(devices: object) -> list[str]:
 def _root(pem: object, at: int) -> str:
     """Return the fingerprint of a root."""
     try:
-        root = x509.load_pem_x509_certificate(demand_one(str(pem), "CERTIFICATE", what="An anchor"))
+        root = x509.load_pem_x509_certificate(demand_one_block(str(pem), "CERTIFICATE", what="An anchor"))
         basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
         usage = root.extensions.get_extension_for_class(x509.KeyUsage).value
         root.verify_directly_issued_by(root)

@@ -3,7 +3,7 @@
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import cms, jws
-from ota.formats.judgement import ArtefactToVerify, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, read_whole_file, report_line
 
 MAX_JWS = 128 << 20
 MAX_CMS = 64 * 1024
@@ -23,8 +23,8 @@ def verify_detached(case: ArtefactToVerify, what: str) -> tuple[BundleFacts, dic
     if signature.startswith(_SEQUENCE):
         signer = cms.verify_cms(case, case.image, signature, what)
         facts: BundleFacts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
-        said = statement("signature", "openssl cms", f"detached CMS, signed under {signer['name']}")
+        said = report_line("signature", "openssl cms", f"detached CMS, signed under {signer['name']}")
         return {**facts, "signer_serial": signer["serial"]}, said
-    keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]
+    keys = [anchor for anchor in case.anchors if "PUBLIC KEY" in anchor.pem]
     name = jws.verify_jws(read_whole_file(case.image, MAX_JWS, "file"), signature, keys)
-    return {"signer": name}, statement("signature", "muster", f"detached ES256 by {name}")
+    return {"signer": name}, report_line("signature", "muster", f"detached ES256 by {name}")

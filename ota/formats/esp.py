@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import magic
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 
 MAX_IMAGE = 64 * 1024 * 1024
 SECTOR, BLOCK, BLOCKS = 4096, 1216, 3
@@ -43,21 +43,21 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is damaged, unsigned, signed with an unregistered key, or has unsigned bytes.
     """
     data = read_whole_file(case.image, MAX_IMAGE, "image")
-    magic.demand(data[: magic.ENOUGH], "esp")
-    facts = inspect(data)
+    magic.demand_magic(data[: magic.ENOUGH], "esp")
+    facts = inspect_esp(data)
     check_sector(data)
     signer = _verify(case, data)
     tool = f"espsecure {importlib.metadata.version('esptool')}"
     return Judgement(
         facts={**facts, "flash": len(data), "signer": signer},
         statements=[
-            statement("signature", tool, f"secure boot v2, signed by {signer}"),
-            statement("structure", "muster", "segments read, nothing else in the signature sector"),
+            report_line("signature", tool, f"secure boot v2, signed by {signer}"),
+            report_line("structure", "muster", "segments read, nothing else in the signature sector"),
         ],
     )
 
 
-def inspect(data: bytes) -> BundleFacts:
+def inspect_esp(data: bytes) -> BundleFacts:
     """Return what header and app description say.
 
     Raises:

@@ -12,7 +12,7 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: unsigned, signed by a stranger, or a file of a format that has a verifier of its own.
     """
     with case.image.open("rb") as file:
-        known = magic.kind_of(file)
+        known = magic.kind_of_artefact(file)
     if known is not None:
         msg = f"The file is {magic.NAMES[known]}: upload it with the format {known!r}, so that it is verified as such."
         raise RefusedBundleError(msg)

@@ -82,11 +82,11 @@ def read_model(data: bytes) -> Graph:
     subgraphs = [model.Subgraphs(i) for i in _range(model.SubgraphsLength(), MAX_SUBGRAPHS, "subgraphs")]
     if not subgraphs:
         _refuse("has no graph")
-    if sum(one.TensorsLength() for one in subgraphs) > MAX_TENSORS:
+    if sum(subgraph.TensorsLength() for subgraph in subgraphs) > MAX_TENSORS:
         _refuse(f"has more than {MAX_TENSORS} tensors")
-    if sum(one.OperatorsLength() for one in subgraphs) > MAX_OPERATORS:
+    if sum(subgraph.OperatorsLength() for subgraph in subgraphs) > MAX_OPERATORS:
         _refuse(f"has more than {MAX_OPERATORS} operators")
-    found = tuple(_subgraph(one, buffers, codes, len(subgraphs)) for one in subgraphs)
+    found = tuple(_subgraph(subgraph, buffers, codes, len(subgraphs)) for subgraph in subgraphs)
     return Graph(model.Version(), _text(model.Description()), found)
 
 
@@ -135,7 +135,7 @@ def _subgraph(
 
 def _tensor(source: "tflite.Tensor", buffers: list[int]) -> Tensor:
     shape = tuple(source.Shape(i) for i in _range(source.ShapeLength(), MAX_RANK, "dimensions"))
-    if any(not -1 <= one <= MAX_DIMENSION for one in shape):
+    if any(not -1 <= dimension <= MAX_DIMENSION for dimension in shape):
         _refuse("has a tensor with an impossible shape")
     dtype = _TYPES.get(source.Type())
     buffer = source.Buffer()
@@ -163,7 +163,7 @@ def _operator(source: "tflite.Operator", codes: list["tflite.OperatorCode"], ten
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     custom = number == _CUSTOM
     calls = _calls(source, number)
-    if any(not 0 <= one < graphs for one in calls):
+    if any(not 0 <= call < graphs for call in calls):
         _refuse("calls a subgraph that does not exist")
     return GraphNode(
         name=_text(code.CustomCode()) if custom else _OPERATORS.get(number, f"BUILTIN_{number}"),
@@ -207,9 +207,9 @@ def _variable(source: "tflite.Operator") -> str:
 def _indices(count: int, item: Callable[[int], int], tensors: int) -> tuple[int, ...]:
     """Return tensor indices; -1 means an optional one that is omitted."""
     found = tuple(item(i) for i in _range(count, MAX_TIES, "inputs or outputs of a node"))
-    if any(not -1 <= one < tensors for one in found):
+    if any(not -1 <= number < tensors for number in found):
         _refuse("refers to a tensor that does not exist")
-    return tuple(one for one in found if one >= 0)
+    return tuple(number for number in found if number >= 0)
 
 
 def _bytes_of(buffer: "tflite.Buffer", whole: int) -> int:

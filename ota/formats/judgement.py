@@ -75,10 +75,12 @@ class ArtefactToVerify:
             format=intake.read_text(value["format"], "format"),
             image=image,
             signature=signature,
-            anchors=tuple(TrustAnchor(*_texts(one, "anchors")) for one in intake.list_of(value["anchors"], "anchors")),
-            at=intake.integer(value["at"], "at"),
+            anchors=tuple(
+                TrustAnchor(*_texts(item, "anchors")) for item in intake.list_of(value["anchors"], "anchors")
+            ),
+            at=intake.check_integer(value["at"], "at"),
             scratch=scratch,
-            listed=tuple(_pair(one) for one in intake.list_of(value["listed"], "listed")),
+            listed=tuple(_pair(item) for item in intake.list_of(value["listed"], "listed")),
         )
 
 
@@ -102,23 +104,23 @@ class Judgement:
             InvalidError: it wrote something else.
             KeyError: facts or statements are missing.
         """
-        lines = (intake.map_of(one, "statements") for one in intake.list_of(value["statements"], "statements"))
-        said = [{name: intake.read_text(text, name) for name, text in one.items()} for one in lines]
+        lines = (intake.map_of(item, "statements") for item in intake.list_of(value["statements"], "statements"))
+        said = [{name: intake.read_text(text, name) for name, text in line.items()} for line in lines]
         # Which facts there are is up to the verifier, our own code: a reader of one demands it by its name.
         return Judgement(cast("BundleFacts", intake.map_of(value["facts"], "facts")), said)
 
     def also(self, check: str, tool: str, outcome: str) -> "Judgement":
         """Return the judgement with one more statement."""
-        return Judgement(self.facts, [*self.statements, statement(check, tool, outcome)])
+        return Judgement(self.facts, [*self.statements, report_line(check, tool, outcome)])
 
 
-def statement(check: str, tool: str, outcome: str) -> dict[str, str]:
+def report_line(check: str, tool: str, outcome: str) -> dict[str, str]:
     """Return one line of the report."""
     return {"check": check, "tool": tool, "outcome": outcome}
 
 
 def _texts(value: object, place: str) -> list[str]:
-    return [intake.read_text(one, place) for one in intake.list_of(value, place)]
+    return [intake.read_text(item, place) for item in intake.list_of(value, place)]
 
 
 def _pair(value: object) -> tuple[str, str]:

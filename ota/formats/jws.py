@@ -54,15 +54,16 @@ def verify_jws(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor])
 def _names(anchor: TrustAnchor) -> set[str]:
     """Return what a key id may be of a key: its name here, its identity, or its JWK thumbprint (RFC 7638)."""
     key = read_pem(anchor.pem)
-    found = {anchor.name, key_identity(key)}
+    names = {anchor.name, key_identity(key)}
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         point = key.public_numbers()
         x, y = (
-            base64.urlsafe_b64encode(one.to_bytes(_HALF, "big")).rstrip(b"=").decode() for one in (point.x, point.y)
+            base64.urlsafe_b64encode(number.to_bytes(_HALF, "big")).rstrip(b"=").decode()
+            for number in (point.x, point.y)
         )
         jwk = canonical.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y})
-        found.add(base64.urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode())
-    return found
+        names.add(base64.urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode())
+    return names
 
 
 def _check_header(data: bytes) -> str:
@@ -75,7 +76,7 @@ def _check_header(data: bytes) -> str:
     if not isinstance(header, dict) or header.get("alg") != "ES256" or not set(header) <= _ALLOWED:
         msg = "The signature must be ES256 and may have no header fields but alg, kid and typ."
         raise RefusedBundleError(msg)
-    if not all(isinstance(one, str) and one.isprintable() for one in header.values()):
+    if not all(isinstance(value, str) and value.isprintable() for value in header.values()):
         msg = "The header fields alg, kid and typ of the signature must be strings (RFC 7515, 4.1)."
         raise RefusedBundleError(msg)
     return str(header.get("kid", ""))

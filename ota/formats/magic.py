@@ -1,8 +1,8 @@
 """Tell artefacts apart by their structure, so that one kind is never verified as another. Pure.
 
-One or two magic bytes prove nothing: encrypted data begins with any byte. So ``demand`` asks only whether a file begins
-as its declared format does (its verifier reads the rest), and ``kind_of`` names a kind only when the structure behind
-the magic bytes is there as well: less than one of 2^30 random files has it.
+One or two magic bytes prove nothing: encrypted data begins with any byte. So ``demand_magic`` asks only whether a file
+begins as its declared format does (its verifier reads the rest), and ``kind_of_artefact`` names a kind only when the
+structure behind the magic bytes is there as well: less than one of 2^30 random files has it.
 """
 
 import io
@@ -41,7 +41,7 @@ NAMES = {
     "mender": "a Mender artifact",
     "esp": "an ESP image",
 }
-#: How many bytes ``demand`` needs.
+#: How many bytes ``demand_magic`` needs.
 ENOUGH = 512
 _TAR_HEAD = 64 * 1024
 _MAX_CMS = 1 << 24
@@ -55,7 +55,7 @@ _ESP_MAGIC, _ESP_SEED, _ESP_SEGMENTS, _ESP_MODES, _ESP_LONGEST = 0xE9, 0xEF, 16,
 _CHUNK = 1 << 16
 
 
-def kind_of(file: BinaryIO) -> str | None:
+def kind_of_artefact(file: BinaryIO) -> str | None:
     """Return the format whose structure a file has, a key of ``NAMES``, or None.
 
     Args:
@@ -66,11 +66,11 @@ def kind_of(file: BinaryIO) -> str | None:
 
 
 def kind_of_bytes(data: bytes) -> str | None:
-    """Return what ``kind_of`` says of a file with this content."""
-    return kind_of(io.BytesIO(data))
+    """Return what ``kind_of_artefact`` says of a file with this content."""
+    return kind_of_artefact(io.BytesIO(data))
 
 
-def demand(head: bytes, wanted: str) -> None:
+def demand_magic(head: bytes, wanted: str) -> None:
     """Refuse bytes that do not begin as the declared format does.
 
     Raises:

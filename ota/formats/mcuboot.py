@@ -17,7 +17,7 @@ from imgtool.image import Image, VerifyResult
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import magic
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 
 MAX_IMAGE = 64 * 1024 * 1024
 _HEADER = struct.Struct("<IIHHIIBBHII")
@@ -52,8 +52,8 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or says too little.
     """
     data = read_whole_file(case.image, MAX_IMAGE, "image")
-    magic.demand(data[: magic.ENOUGH], "mcuboot")
-    header = read_header(data)
+    magic.demand_magic(data[: magic.ENOUGH], "mcuboot")
+    header = read_mcuboot_header(data)
     protected = read_structure(data, header)
     signer = _verify(case)
     facts: BundleFacts = {"version": header.version, "payload_bytes": header.image_size, "flash": len(data)}
@@ -61,13 +61,13 @@ def judge(case: ArtefactToVerify) -> Judgement:
     return Judgement(
         facts={**facts, **_facts(protected), "signer": signer},
         statements=[
-            statement("signature", tool, f"signed by {signer}"),
-            statement("structure", "muster", "header and protected TLVs read, nothing follows them"),
+            report_line("signature", tool, f"signed by {signer}"),
+            report_line("structure", "muster", "header and protected TLVs read, nothing follows them"),
         ],
     )
 
 
-def read_header(data: bytes) -> Header:
+def read_mcuboot_header(data: bytes) -> Header:
     """Return the header.
 
     Raises:

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import bombs, magic
-from ota.formats.archive import demand_nothing_else, members
-from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, statement
-from ota.formats.mender_header import MAX_SMALL, read_header, read_json
+from ota.formats.archive import archive_members, demand_nothing_else
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, report_line
+from ota.formats.mender_header import MAX_SMALL, read_header_json, read_mender_header
 
 MAX_HEADER = 8 << 20
 _MEMBERS = ("version", "manifest", "manifest.sig", "header.tar", "data/0000.tar")
@@ -55,11 +55,11 @@ def judge(case: ArtefactToVerify) -> Judgement:
     with case.image.open("rb") as file:
         head = file.read(magic.ENOUGH)
         file.seek(0)
-        magic.demand(head, "mender")
+        magic.demand_magic(head, "mender")
         demand_nothing_else(file, "The artifact")
         found = _read(file)
     signer = verify_manifest(found.small["manifest"], found.small["manifest.sig"], case.anchors)
-    _compare(listed(found.small["manifest"]), found.hashes)
+    _compare(manifest_digests(found.small["manifest"]), found.hashes)
     return Judgement(
         facts={
             **found.header,
@@ -68,8 +68,8 @@ def judge(case: ArtefactToVerify) -> Judgement:
             "signer": signer,
         },
         statements=[
-            statement("signature", "muster", f"manifest signed by {signer}"),
-            statement("contents", "muster", f"{len(found.hashes)} members, each listed and hashed"),
+            report_line("signature", "muster", f"manifest signed by {signer}"),
+            report_line("contents", "muster", f"{len(found.hashes)} members, each listed and hashed"),
         ],
     )
 
@@ -77,7 +77,7 @@ def judge(case: ArtefactToVerify) -> Judgement:
 def _read(file: BinaryIO) -> Found:
     found, count = Found(bombs.UnpackingBudget(file.seek(0, 2))), 0
     file.seek(0)
-    for name, content, size in members(file, "The artifact"):
+    for name, content, size in archive_members(file, "The artifact"):
         suffix = _suffix(name, count)
         if count < _MEMBERS.index("header.tar"):
             found.small[name] = _small(content, size, MAX_SMALL, name)
@@ -86,7 +86,7 @@ def _read(file: BinaryIO) -> Found:
             data = _small(content, size, MAX_HEADER, name)
             found.hashes[name] = hashlib.sha256(data).hexdigest()
             inside = _opened(io.BytesIO(data), suffix, found.budget, "The header")
-            found.header = read_header(members(cast("BinaryIO", inside), "The header"))
+            found.header = read_mender_header(archive_members(cast("BinaryIO", inside), "The header"))
         else:
             _payload(content, suffix, found)
         count += 1
@@ -98,7 +98,7 @@ def _read(file: BinaryIO) -> Found:
 
 
 def _demand_version(data: bytes) -> None:
-    if read_json(data, "version") != {"format": "mender", "version": 3}:
+    if read_header_json(data, "version") != {"format": "mender", "version": 3}:
         msg = "Only Mender artifacts of version 3 are accepted. Write it with `mender-artifact write … -v 3`."
         raise RefusedBundleError(msg)
 
@@ -136,7 +136,7 @@ def _opened(content: BinaryIO, suffix: str, budget: bombs.UnpackingBudget, what:
 def _payload(content: BinaryIO, suffix: str, found: Found) -> None:
     """Hash each file of the payload as it streams by."""
     stream = _opened(content, suffix, found.budget, "The payload")
-    for name, file, length in members(cast("BinaryIO", stream), "The payload"):
+    for name, file, length in archive_members(cast("BinaryIO", stream), "The payload"):
         digest = hashlib.sha256()
         while chunk := file.read(1 << 16):
             digest.update(chunk)
@@ -146,23 +146,23 @@ def _payload(content: BinaryIO, suffix: str, found: Found) -> None:
         continue
 
 
-def listed(manifest: bytes) -> dict[str, str]:
+def manifest_digests(manifest: bytes) -> dict[str, str]:
     """Return name to SHA-256 of a manifest.
 
     Raises:
         RefusedBundleError: a line is malformed, or a name appears twice.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for line in manifest.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
             _malformed(f"{line[:80]!r} is not a digest and a name")
-        if match[2] in found:
+        if match[2] in digests:
             _malformed(f"it names {match[2][:80]!r} twice")
         if len(match[2].rpartition("/")[2].encode()) > _LONGEST_NAME:
             _malformed(f"the name {match[2][:80]!r}… has more than {_LONGEST_NAME} bytes")
-        found[match[2]] = match[1]
-    return found
+        digests[match[2]] = match[1]
+    return digests
 
 
 def _malformed(why: str) -> NoReturn:

@@ -27,7 +27,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SOFTWARE, _ROOT = ".version", "rootfs-image.version"
 
 
-def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
+def read_mender_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
     """Return the facts of a header.
 
     Args:
@@ -55,12 +55,12 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
 
 def _document(name: str, file: BinaryIO, size: int) -> object:
     if name != _META_DATA:
-        return read_json(file.read(MAX_SMALL + 1), name)
+        return read_header_json(file.read(MAX_SMALL + 1), name)
     if not size:  # what `mender-artifact write rootfs-image` makes
         return None
     # only an update module on a device reads it: strings and numbers that cannot be stored here are allowed in it
     data = file.read(MAX_META_DATA + 1)
-    found = read_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
+    found = read_header_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
     if found is not None and not isinstance(found, dict):
         _refuse(f"has a {name} that is not a map")
     if any(_is_no_json(token[0]) for token in _TOKENS.finditer(data)):
@@ -75,7 +75,9 @@ def _is_no_json(token: bytes) -> bool:
     return token in {b"NaN", b"Infinity"} or (token[-1:].isdigit() and math.isinf(float(token)))
 
 
-def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False) -> object:
+def read_header_json(
+    data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False
+) -> object:
     """Return a JSON document.
 
     Args:
@@ -134,9 +136,11 @@ def _software_versions(facts: BundleFacts, identity: str) -> set[str]:
 def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
     try:
         name = _text(_part(info, "artifact_provides")["artifact_name"])
-        devices = [_text(one) for one in intake.list_of(_part(info, "artifact_depends")["device_type"], "device_type")]
-        listed = [intake.map_of(one, "payloads") for one in intake.list_of(info["payloads"], "payloads")]
-        payloads = [_text(one["type"] or "") for one in listed]
+        devices = [
+            _text(item) for item in intake.list_of(_part(info, "artifact_depends")["device_type"], "device_type")
+        ]
+        listed = [intake.map_of(item, "payloads") for item in intake.list_of(info["payloads"], "payloads")]
+        payloads = [_text(item["type"] or "") for item in listed]
     except (KeyError, TypeError, InvalidError) as error:
         msg = "The artifact's header-info lacks artifact_name, device_type or payloads."
         raise RefusedBundleError(msg) from error
@@ -152,7 +156,7 @@ def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
         "payloads": payloads,
         "provides": _pairs(info["artifact_provides"], kind.get("artifact_provides"), leave_out="artifact_name"),
         "depends": _pairs(info["artifact_depends"], kind.get("artifact_depends"), leave_out="device_type"),
-        "clears": [_text(one) for one in kind.get("clears_artifact_provides") or ()],
+        "clears": [_text(provide) for provide in kind.get("clears_artifact_provides") or ()],
     }
 
 
@@ -162,20 +166,20 @@ def _part(info: Mapping[str, object], name: str) -> dict[str, object]:
 
 def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
     """Return what an artifact provides or depends on, of both documents."""
-    found: dict[str, object] = {}
-    for one in documents:
-        if one is None:
+    pairs: dict[str, object] = {}
+    for document in documents:
+        if document is None:
             continue
-        if not isinstance(one, dict):
+        if not isinstance(document, dict):
             _refuse("has a provides or depends that is not a map")
-        if len(one) > _MOST_PAIRS:
-            _refuse(f"provides or depends on {len(one)} things, and at most {_MOST_PAIRS} are accepted")
-        found |= {
+        if len(document) > _MOST_PAIRS:
+            _refuse(f"provides or depends on {len(document)} things, and at most {_MOST_PAIRS} are accepted")
+        pairs |= {
             _text(key): [_text(each) for each in value] if isinstance(value, list) else _text(value)
-            for key, value in one.items()
+            for key, value in document.items()
         }
-    found.pop(leave_out, None)
-    return found
+    pairs.pop(leave_out, None)
+    return pairs
 
 
 def _text(value: object) -> str:

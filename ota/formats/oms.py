@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import cms, graph, magic, tflite
-from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, report_line
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.plurals import number_of
@@ -55,9 +55,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
     if not names:
         msg = "The model is not one of the signed files."
         raise RefusedBundleError(msg)
-    found = _inspected(data, names[0])
-    said = statement("signature", "muster", f"OMS over {number_of(len(signed), 'file')}, by {signer['signer']}")
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    judgement = _inspected(data, names[0])
+    said = report_line("signature", "muster", f"OMS over {number_of(len(signed), 'file')}, by {signer['signer']}")
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
 def _envelope(data: bytes) -> tuple[dict[str, object], dict[str, object]]:
@@ -98,7 +98,7 @@ def _by_certificate(case: ArtefactToVerify, leaf: x509.Certificate, signature: b
     if not _verifies(_public_key(leaf), signature, signed):
         msg = "The signature was not made by the certificate that it names, or the signed content was changed."
         raise RefusedBundleError(msg)
-    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one, case.at)]
+    anchors = [anchor for anchor in case.anchors if "CERTIFICATE" in anchor.pem and _issued(leaf, anchor, case.at)]
     if not anchors:
         msg = "The signer's certificate was not issued directly by a registered signing CA that is valid now."
         raise RefusedBundleError(msg)
@@ -157,7 +157,10 @@ def _resources(payload: bytes) -> dict[str, str]:
         # untyped: what is missing or of another type is the refusal below.
         document: Any = canonical.loads(payload, max_bytes=MAX_SIGNATURE)
         wanted, method = document["subject"], document["predicate"]["serialization"]
-        rows = [(one["name"], one["algorithm"], one["digest"]) for one in document["predicate"]["resources"]]
+        rows = [
+            (resource["name"], resource["algorithm"], resource["digest"])
+            for resource in document["predicate"]["resources"]
+        ]
         root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, _, digest in rows)).hexdigest()
         kinds = (document["_type"], document["predicateType"], method["method"], method["hash_type"])
         good = kinds == (_STATEMENT, _PREDICATE, "files", "sha256") and len(wanted) == 1
@@ -165,11 +168,11 @@ def _resources(payload: bytes) -> dict[str, str]:
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         msg = "The signed payload is not an OMS 1.0 statement."
         raise RefusedBundleError(msg) from error
-    found = {str(name): str(digest) for name, _, digest in rows}
-    if not good or len(found) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
+    resources = {str(name): str(digest) for name, _, digest in rows}
+    if not good or len(resources) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
         msg = "The signed payload is not a plain OMS 1.0 list of files by SHA-256. Sign with the default options."
         raise RefusedBundleError(msg)
-    return found
+    return resources
 
 
 def _demand_same(signed: Mapping[str, str], listed: Mapping[str, str]) -> None:
@@ -195,18 +198,18 @@ def _inspected(data: bytes, name: str) -> Judgement:
         msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
         raise RefusedBundleError(msg)
     if kind == tflite.FORMAT:
-        found, inner = tflite.inspected(data, graph.read_model(data)), tflite.FORMAT
+        judgement, inner = tflite.judge_tflite(data, graph.read_model(data)), tflite.FORMAT
     elif kind == _ONNX or name.endswith(".onnx"):
         if onnx_model is None:
             msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."
             raise RefusedBundleError(msg)
-        found, inner = onnx_model.inspected(data), onnx_model.FORMAT
+        judgement, inner = onnx_model.judge_onnx(data), onnx_model.FORMAT
     else:
-        said = statement(
+        said = report_line(
             "inspection", "muster", "a format that the server does not parse: size and declared figures only"
         )
-        found, inner = Judgement({"flash": len(data)}, [said]), "opaque"
-    return Judgement({**found.facts, "inner": inner}, found.statements)
+        judgement, inner = Judgement({"flash": len(data)}, [said]), "opaque"
+    return Judgement({**judgement.facts, "inner": inner}, judgement.statements)
 
 
 def _base64(text: object) -> bytes:

@@ -66,13 +66,13 @@ class Walk:
             self._count(domain, node.op_type, imported.get(domain, 0))
         if called is not None and key not in self._entered:
             self._entered.add(key)
-            own = imports(called.opset_import)
+            own = imported_opsets(called.opset_import)
             self.graph(called.node, own, depth + 1)
             for usual in graphs_of(called.attribute_proto):  # for attributes that the call does not give
                 self.graph(usual.node, own, depth + 1)
 
     def _count(self, domain: str, name: str, imported: int) -> None:
-        version = since(domain, name, imported)
+        version = operator_since(domain, name, imported)
         self.counts[domain, name] += 1
         self.versions[domain, name] = max(version, self.versions.get((domain, name), 0))
         self.opset[domain] = max(imported, self.opset.get(domain, 0))
@@ -89,37 +89,39 @@ class Walk:
         return {name: {"count": number, "version": version} for name, number, version in rows}
 
 
-def walk(model: onnx.ModelProto) -> Walk:
+def walk_model(model: onnx.ModelProto) -> Walk:
     """Return what runs a model.
 
     Raises:
         RefusedBundleError: it is too large, or imports one operator set twice.
     """
-    functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
+    functions = {
+        (function.domain or DEFAULT, function.name, function.overload): function for function in model.functions
+    }
     if len(functions) != len(model.functions):
         refuse_model("defines a function twice")
-    found = Walk(functions)
-    imported = imports(model.opset_import)
-    found.opset |= imported
-    found.graph(model.graph.node, imported)
-    return found
+    walk = Walk(functions)
+    imported = imported_opsets(model.opset_import)
+    walk.opset |= imported
+    walk.graph(model.graph.node, imported)
+    return walk
 
 
-def imports(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
+def imported_opsets(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     """Return domain to version of imported operator sets.
 
     Raises:
         RefusedBundleError: one is imported twice.
     """
     found: dict[str, int] = {}
-    for one in opsets:
-        domain = one.domain or DEFAULT
-        if found.setdefault(domain, one.version) != one.version:
+    for opset in opsets:
+        domain = opset.domain or DEFAULT
+        if found.setdefault(domain, opset.version) != opset.version:
             refuse_model(f"imports the operator set {domain[:60]!r} in two versions")
     return found
 
 
-def since(domain: str, name: str, imported: int) -> int:
+def operator_since(domain: str, name: str, imported: int) -> int:
     """Return the version in which an operator is used: of ONNX's own the one that introduced it in this form."""
     if domain in STANDARD:
         try:
@@ -138,13 +140,13 @@ def operator_name(domain: str, name: str) -> str:
 
 def graphs_of(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
     """Yield the graphs in attributes, empty ones too."""
-    for one in attributes:
-        if one.HasField("g"):
-            yield one.g
-        yield from one.graphs
+    for attribute in attributes:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
-def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def model_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
 
     Raises:
@@ -171,9 +173,9 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto], depth: int = 0) -> Iterator[onnx.
 
 
 def _of_attributes(attributes: Iterable[onnx.AttributeProto], depth: int = 0) -> Iterator[onnx.TensorProto]:
-    for one in attributes:
-        yield from (one.t, *one.tensors)
-        for sparse in (one.sparse_tensor, *one.sparse_tensors):
+    for attribute in attributes:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)
     for inner in graphs_of(attributes):
         yield from _of_graph(inner, depth + 1)

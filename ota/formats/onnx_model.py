@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PortFacts
 from ota.formats import detached, magic, onnx_graph, onnx_types
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
-from ota.formats.onnx_quantisation import Quantisation, quantisation
-from ota.formats.onnx_scopes import inlined
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
+from ota.formats.onnx_quantisation import Quantisation, graph_quantisation
+from ota.formats.onnx_scopes import inline_functions
 
 FORMAT = "onnx"
 MAX_MODEL = 256 * 1024 * 1024
@@ -29,22 +29,22 @@ def judge(case: ArtefactToVerify) -> Judgement:
         msg = f"The file is not an ONNX model: it is {magic.NAMES[str(known)]}. Upload it with its own format."
         raise RefusedBundleError(msg)
     signer, said = detached.verify_detached(case, "A model")
-    found = inspected(data)
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    judgement = judge_onnx(data)
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
-def inspected(data: bytes) -> Judgement:
+def judge_onnx(data: bytes) -> Judgement:
     """Return what a model needs, independent of its signer.
 
     Raises:
         RefusedBundleError: no valid model, or its weights are in other files.
     """
-    facts, tool = inspect(data), f"onnx {importlib.metadata.version('onnx')}"
-    said = statement("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")
+    facts, tool = inspect_onnx(data), f"onnx {importlib.metadata.version('onnx')}"
+    said = report_line("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")
     return Judgement({**facts, "flash": len(data)}, [said])
 
 
-def inspect(data: bytes) -> BundleFacts:
+def inspect_onnx(data: bytes) -> BundleFacts:
     """Return the facts of a model.
 
     Raises:
@@ -56,25 +56,25 @@ def inspect(data: bytes) -> BundleFacts:
         msg = "The file is not a valid ONNX model: it is not a protobuf of the type ModelProto."
         raise RefusedBundleError(msg) from error
     _demand_plain(model)
-    found = onnx_graph.walk(model)
+    walk = onnx_graph.walk_model(model)
     _demand_valid(model)
     given = {one.name for one in model.graph.initializer} | {one.values.name for one in model.graph.sparse_initializer}
-    whole = inlined(model)
-    steps = quantisation(whole)
+    whole = inline_functions(model)
+    steps = graph_quantisation(whole)
     return {
         "ir_version": model.ir_version,
-        "opset": found.opset,
-        "custom": sorted({name.rpartition(":")[0] for name in found.custom}),
-        "custom_operators": found.custom,
-        "operators": found.operators,
+        "opset": walk.opset,
+        "custom": sorted({name.rpartition(":")[0] for name in walk.custom}),
+        "custom_operators": walk.custom,
+        "operators": walk.operators,
         "functions": len(model.functions),
-        "nodes": found.nodes,
+        "nodes": walk.nodes,
         "dtypes": onnx_types.computed_types(whole),
         "class_labels": onnx_types.class_labels(model),
         # up to IR 3 every initialiser is an input as well, and later one that is has a default
-        "inputs": [_port(one, steps) for one in model.graph.input if one.name not in given],
-        "outputs": [_port(one, steps) for one in model.graph.output],
-        "weights": {"bytes": sum(one.ByteSize() for one in onnx_graph.tensors(model))},
+        "inputs": [_port(port, steps) for port in model.graph.input if port.name not in given],
+        "outputs": [_port(port, steps) for port in model.graph.output],
+        "weights": {"bytes": sum(tensor.ByteSize() for tensor in onnx_graph.model_tensors(model))},
     }
 
 
@@ -89,8 +89,8 @@ def _demand_plain(model: onnx.ModelProto) -> None:
     if len(model.training_info):
         msg = "The model carries training information, which devices do not run. Save it without `training_info`."
         raise RefusedBundleError(msg)
-    for number, one in enumerate(onnx_graph.tensors(model)):
-        if one.data_location == onnx.TensorProto.EXTERNAL or one.external_data:
+    for number, tensor in enumerate(onnx_graph.model_tensors(model)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             msg = "The model keeps weights in other files; only models in one file are accepted."
             raise RefusedBundleError(msg)
         if number >= onnx_graph.MOST_TENSORS:

@@ -121,7 +121,7 @@ class _Search:
         Raises:
             RefusedBundleError: two different things were.
         """
-        unreadable = sorted(one.unreadable for one in self.found if one.unreadable)
+        unreadable = sorted(quantisation.unreadable for quantisation in self.found if quantisation.unreadable)
         if unreadable:
             return Quantisation(unreadable=unreadable[0])
         if len(self.found) > 1:
@@ -129,21 +129,21 @@ class _Search:
         return next(iter(self.found), Quantisation())
 
 
-def quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
+def graph_quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
     """Return the quantisation of the inputs and outputs of a model's main graph; calls of functions are unreadable.
 
     Raises:
         RefusedBundleError: one has a scale for each channel, or two different ones.
     """
     scope = Scope(model.graph)
-    found: dict[str, Quantisation] = {}
+    quantisations: dict[str, Quantisation] = {}
     for ports, follow in ((model.graph.input, _forwards), (model.graph.output, _backwards)):
         for port in ports:
             search = _Search(port.name, port.type.tensor_type.elem_type in _QUANTISED)
             follow(search, scope, port.name)
             said = search.result()
-            found[port.name] = said if said != Quantisation() else found.get(port.name, said)
-    return found
+            quantisations[port.name] = said if said != Quantisation() else quantisations.get(port.name, said)
+    return quantisations
 
 
 def _forwards(search: _Search, scope: Scope, name: str) -> None:

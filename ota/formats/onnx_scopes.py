@@ -15,7 +15,7 @@ from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_o
 Constant = onnx.TensorProto | onnx.AttributeProto
 
 
-def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model in which the calls of its own functions are replaced by what they do, where onnx can do that.
 
     Raises:
@@ -23,7 +23,9 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not model.functions:
         return model
-    functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
+    functions = {
+        (function.domain or DEFAULT, function.name, function.overload): function for function in model.functions
+    }
     sizes: dict[Key, int] = {}
     if _size(model.graph, functions, sizes) > MOST_NODES:
         refuse_model(f"has more than {MOST_NODES} nodes when its functions are put where they are called")
@@ -43,7 +45,7 @@ def _size(
         if key in functions and key not in sizes:
             sizes[key] = MOST_NODES  # for a function that calls itself
             sizes[key] = _size(functions[key], functions, sizes)
-        total += 1 + sizes.get(key, 0) + sum(_size(one, functions, sizes) for one in graphs_of(node.attribute))
+        total += 1 + sizes.get(key, 0) + sum(_size(graph, functions, sizes) for graph in graphs_of(node.attribute))
     return total
 
 
@@ -61,9 +63,9 @@ class Scope:
         self.makers: dict[str, onnx.NodeProto] = {}
         self.readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         self.inner: list[tuple[onnx.NodeProto, Scope]] = []
-        self.outputs = [one.name for one in graph.output]
+        self.outputs = [port.name for port in graph.output]
         sparse = {one.values.name for one in graph.sparse_initializer}
-        self.defined = {*(one.name for one in graph.input), *self.constants, *sparse}
+        self.defined = {*(port.name for port in graph.input), *self.constants, *sparse}
         for node in graph.node:
             self._add(node)
 
@@ -72,11 +74,11 @@ class Scope:
         self.defined |= set(node.output)
         for place, name in enumerate(node.input):
             self.readers.setdefault(name, []).append((node, place))
-        self.inner += [(node, Scope(one, self)) for one in graphs_of(node.attribute)]
+        self.inner += [(node, Scope(graph, self)) for graph in graphs_of(node.attribute)]
         if node.op_type == "Constant" and node.output:
-            for one in node.attribute:
-                if one.name in CONSTANTS and not one.ref_attr_name:
-                    self.constants[node.output[0]] = one
+            for attribute in node.attribute:
+                if attribute.name in CONSTANTS and not attribute.ref_attr_name:
+                    self.constants[node.output[0]] = attribute
 
     def owner(self, name: str) -> "Scope | None":
         """Return the scope that defines what a name means here."""

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import onnx
 
 from ota.facts import ClassLabels
-from ota.formats.onnx_graph import DEFAULT, STANDARD, graphs_of, imports, operator_name, refuse_model, tensors
+from ota.formats.onnx_graph import (
+    DEFAULT,
+    STANDARD,
+    graphs_of,
+    imported_opsets,
+    model_tensors,
+    operator_name,
+    refuse_model,
+)
 
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
 _NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
@@ -87,9 +95,9 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
     Args:
         model: with its functions put where they are called.
     """
-    opsets = imports(model.opset_import)
+    opsets = imported_opsets(model.opset_import)
     nodes = list(_nodes(model.graph))
-    computing = _computing_names(nodes, opsets) | {one.name for one in model.graph.output}
+    computing = _computing_names(nodes, opsets) | {port.name for port in model.graph.output}
     found: set[str] = set()
     stated = [one for one in (*model.graph.input, *model.graph.output, *model.graph.value_info) if _elements(one.type)]
     for one in stated:
@@ -103,7 +111,9 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
         if not named.issuperset(node.output):
             found |= set(_made(node, opsets))
         if node.op_type == "Constant" and node.output:
-            found |= {_VALUES.get(one.name, "UNDEFINED") for one in node.attribute if node.output[0] in computing}
+            found |= {
+                _VALUES.get(attribute.name, "UNDEFINED") for attribute in node.attribute if node.output[0] in computing
+            }
     return sorted(found - {"UNDEFINED"})
 
 
@@ -117,9 +127,9 @@ def _nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodePro
 def _constants(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yield (name, tensor) of every constant: initialisers, and tensors in attributes by the output of their node."""
     graphs = [graph, *(inner for node in nodes for inner in graphs_of(node.attribute))]
-    for one in graphs:
-        yield from ((tensor.name, tensor) for tensor in one.initializer)
-        yield from ((sparse.values.name, sparse.values) for sparse in one.sparse_initializer)
+    for inner_graph in graphs:
+        yield from ((tensor.name, tensor) for tensor in inner_graph.initializer)
+        yield from ((sparse.values.name, sparse.values) for sparse in inner_graph.sparse_initializer)
     for node in nodes:
         name = node.output[0] if node.output else ""
         for attribute in node.attribute:
@@ -143,20 +153,22 @@ def _formal(formals: Sequence[Formal], place: int) -> Formal | None:
 
 def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) -> set[str]:
     """Return the names that some operator reads as anything else than a shape, an axis or an index."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
         schema = _schema(node, opsets)
         for place, name in enumerate(node.input):
             formal = _formal(schema.inputs, place) if schema else None
             if formal is None or not set(formal.types) <= _INDICES:
-                found.add(name)
-        found |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
-    return found
+                names.add(name)
+        names |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
+    return names
 
 
 def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
     """Yield the types that a node brings into a model."""
-    named = [one for one in node.attribute if one.name in _TYPED and (node.domain or DEFAULT) in STANDARD]
+    named = [
+        attribute for attribute in node.attribute if attribute.name in _TYPED and (node.domain or DEFAULT) in STANDARD
+    ]
     yield from (element_name(one.i) for one in named if not one.ref_attr_name)
     schema = _schema(node, opsets)
     unknown = f"UNKNOWN (made by {operator_name(node.domain or DEFAULT, node.op_type)})"
@@ -164,7 +176,7 @@ def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
         yield unknown
         return
     formals = [_formal(schema.inputs, place) for place, name in enumerate(node.input) if name]
-    read = {one.type_str for one in formals if one is not None}
+    read = {parameter.type_str for parameter in formals if parameter is not None}
     for place, name in enumerate(node.output):
         formal = _formal(schema.outputs, place)
         if not name or formal is None:
@@ -178,8 +190,8 @@ def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
 def _usual(node: onnx.NodeProto, unknown: str) -> Iterator[str]:
     """Yield the types of an output that neither an input nor an attribute of its own names."""
     if node.domain == "ai.onnx.ml":
-        lists = [one for one in node.attribute if one.name.startswith(_LISTS)]
-        yield "STRING" if any(one.strings for one in lists) else "INT64"
+        lists = [attribute for attribute in node.attribute if attribute.name.startswith(_LISTS)]
+        yield "STRING" if any(crl.strings for crl in lists) else "INT64"
         yield "FLOAT32"
     elif node.op_type == "ConstantOfShape" and node.attribute:
         return  # its attribute is a tensor, and counted as one
@@ -213,22 +225,22 @@ def class_labels(model: onnx.ModelProto) -> list[ClassLabels]:
     Returns:
         for each list ``of`` (where it is), ``count``, ``sha256`` of all of it, and the first ones as ``labels``.
     """
-    found = []
+    labels = []
     for node in _every_node(model):
-        for one in node.attribute:
-            values = [text.decode("utf-8", "replace") for text in one.strings] or _listed_numbers(node, one)
+        for attribute in node.attribute:
+            values = [text.decode("utf-8", "replace") for text in attribute.strings] or _listed_numbers(node, attribute)
             if values:
-                found.append(
-                    _described(f"{operator_name(node.domain or DEFAULT, node.op_type)}.{one.name[:60]}", values)
+                labels.append(
+                    _described(f"{operator_name(node.domain or DEFAULT, node.op_type)}.{attribute.name[:60]}", values)
                 )
-    for tensor in tensors(model):
+    for tensor in model_tensors(model):
         if tensor.data_type == onnx.TensorProto.STRING:
             values = [text.decode("utf-8", "replace") for text in tensor.string_data]
-            found.append(_described(f"tensor of {len(values)} texts", values))
-    if len(found) > _MOST_LISTS:
-        digests = [one["of"] + one["sha256"] for one in found[_MOST_LISTS:]]
-        found[_MOST_LISTS:] = [{**_described(f"{len(digests)} further lists", digests), "labels": []}]
-    return found
+            labels.append(_described(f"tensor of {len(values)} texts", values))
+    if len(labels) > _MOST_LISTS:
+        digests = [hardware_class["of"] + hardware_class["sha256"] for hardware_class in labels[_MOST_LISTS:]]
+        labels[_MOST_LISTS:] = [{**_described(f"{len(digests)} further lists", digests), "labels": []}]
+    return labels
 
 
 def _every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -244,6 +256,6 @@ def _listed_numbers(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> lis
 
 
 def _described(where: str, values: list[str]) -> ClassLabels:
-    digest = hashlib.sha256("".join(f"{len(one)}:{one}" for one in values).encode("utf-8", "replace")).hexdigest()
-    first = ["".join(sign if sign.isprintable() else "?" for sign in one[:_LONGEST_LABEL]) for one in values]
+    digest = hashlib.sha256("".join(f"{len(value)}:{value}" for value in values).encode("utf-8", "replace")).hexdigest()
+    first = ["".join(sign if sign.isprintable() else "?" for sign in value[:_LONGEST_LABEL]) for value in values]
     return {"of": where, "count": len(values), "sha256": digest, "labels": first[:_SHOWN_LABELS]}

@@ -31,21 +31,21 @@ def is_onnx(file: BinaryIO, size: int) -> bool:
 
 def _fields(file: BinaryIO, start: int, end: int, known: dict[int, int]) -> dict[int, tuple[int, int]] | None:
     """Return the place of the last value of each field between two offsets; None where it is no such message."""
-    found: dict[int, tuple[int, int]] = {}
+    fields: dict[int, tuple[int, int]] = {}
     at = start
     for _ in range(_MOST_FIELDS):
         if at == end:
-            return found
+            return fields
         tag, at = _varint(file, at, end)
         number, wire = tag >> 3, tag & 7
         if known.get(number) != wire:
             return None
         value, at = _varint(file, at, end)
         if wire == _BYTES:
-            found[number] = (at, at + value)
+            fields[number] = (at, at + value)
             at += value
         else:
-            found[number] = (at, at)
+            fields[number] = (at, at)
         if at > end:
             return None
     return None

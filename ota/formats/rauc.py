@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ota.errors import RefusedBundleError
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, report_line
 from ota.formats.rauc_manifest import MANIFEST, read_manifest
 
 MAX_CMS = 256 * 1024
@@ -41,9 +41,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what no manifest names.
     """
     with case.image.open("rb") as file:
-        if magic.kind_of(file) != "rauc":
+        if magic.kind_of_artefact(file) != "rauc":
             file.seek(0)
-            magic.demand(file.read(magic.ENOUGH), "rauc")
+            magic.demand_magic(file.read(magic.ENOUGH), "rauc")
     anchor, signer, manifest = _signed(case, _signature(case.image))
     facts = read_manifest(manifest)
     sizes = _contents(case)
@@ -58,15 +58,15 @@ def judge(case: ArtefactToVerify) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", _tool("rauc"), f"extracted completely, signed under {anchor.name}"),
-            statement("contents", "muster", f"{len(sizes)} plain files, each named by the manifest"),
+            report_line("signature", _tool("rauc"), f"extracted completely, signed under {anchor.name}"),
+            report_line("contents", "muster", f"{len(sizes)} plain files, each named by the manifest"),
         ],
     )
 
 
-def unpacked(image: Path) -> int:
+def unpacked_size(image: Path) -> int:
     """Return how long a file the extraction may write, in bytes."""
-    return bombs.allowed(image.stat().st_size)
+    return bombs.allowed_size(image.stat().st_size)
 
 
 def _signature(path: Path) -> bytes:
@@ -89,7 +89,7 @@ def _signed(case: ArtefactToVerify, signature: bytes) -> tuple[TrustAnchor, dict
             "The bundle is encrypted for devices (`rauc encrypt`) and cannot be verified. Upload a `format=verity` one."
         )
         raise RefusedBundleError(msg)
-    anchor, signer, manifest = cms.opened(case, signature, "The bundle", PLAIN)
+    anchor, signer, manifest = cms.open_signature(case, signature, "The bundle", PLAIN)
     try:
         return anchor, signer, manifest.decode()
     except UnicodeDecodeError as error:
@@ -100,7 +100,7 @@ def _signed(case: ArtefactToVerify, signature: bytes) -> tuple[TrustAnchor, dict
 def _contents(case: ArtefactToVerify) -> dict[str, int]:
     """Return the files of the squashfs with their sizes, and its folders with 0; nothing is unpacked yet."""
     done = _run(case, [_program("unsquashfs"), "-lln", "-no-progress", case.image])
-    found: dict[str, int] = {}
+    contents: dict[str, int] = {}
     for line in done.stdout.splitlines():
         match = _LISTED.fullmatch(line)
         if match is None:
@@ -114,12 +114,12 @@ def _contents(case: ArtefactToVerify) -> dict[str, int]:
             raise RefusedBundleError(msg)
         if not match["name"]:  # the top of the bundle
             continue
-        found[match["name"] + "/" * (match["mode"][0] == "d")] = int(match["size"]) * (match["mode"][0] == "-")
-    if done.returncode or MANIFEST not in found:
+        contents[match["name"] + "/" * (match["mode"][0] == "d")] = int(match["size"]) * (match["mode"][0] == "-")
+    if done.returncode or MANIFEST not in contents:
         msg = "The bundle's squashfs cannot be read, or holds no manifest.raucm."
         raise RefusedBundleError(msg)
-    bombs.UnpackingBudget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
-    return found
+    bombs.UnpackingBudget(case.image.stat().st_size).spend(sum(contents.values()), "The bundle")
+    return contents
 
 
 def _demand_named(sizes: dict[str, int], named: set[str]) -> None:

@@ -115,7 +115,7 @@ def _indexes(images: dict[str, dict[str, str]]) -> list[str]:
 
 
 def _listed(keys: dict[str, str], name: str) -> list[str]:
-    return [one for one in keys.get(name, "").split(";") if one]
+    return [part for part in keys.get(name, "").split(";") if part]
 
 
 def _refuse(why: str) -> NoReturn:

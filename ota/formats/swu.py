@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 from ota.errors import RefusedBundleError
 from ota.facts import SelectionFacts
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
-from ota.formats.swupdate.cpio import ArchiveMember, ArchiveWindow, unpack
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
+from ota.formats.swupdate.cpio import ArchiveMember, ArchiveWindow, unpack_cpio
 from ota.formats.swupdate.description import SectionEntry, Selection, listed_members, read_description
 
 MAX_ARCHIVE = 1 << 29
@@ -29,9 +29,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what is not listed.
     """
     data = read_whole_file(case.image, MAX_ARCHIVE, "archive")
-    magic.demand(data[: magic.ENOUGH], "swu")
-    members = unpack(data)
-    if [one.name for one in members[:2]] != ["sw-description", "sw-description.sig"]:
+    magic.demand_magic(data[: magic.ENOUGH], "swu")
+    members = unpack_cpio(data)
+    if [member.name for member in members[:2]] != ["sw-description", "sw-description.sig"]:
         msg = "The archive does not begin with sw-description and sw-description.sig; sign it with CMS."
         raise RefusedBundleError(msg)
     description, signature, *payloads = members
@@ -41,13 +41,13 @@ def judge(case: ArtefactToVerify) -> Judgement:
     selections = read_description(bytes(description.data))
     entries = list(listed_members(selections))
     _compare(entries, payloads)
-    sizes = _measure(entries, {one.name: one for one in payloads}, bombs.UnpackingBudget(len(data)))
+    sizes = _measure(entries, {payload.name: payload for payload in payloads}, bombs.UnpackingBudget(len(data)))
     return Judgement(
         facts={
             "version": selections[0].version,
-            "hardware": sorted({revision for one in selections for revision in one.hardware}),
-            "selections": [_fact(one) for one in selections],
-            "scripts": sorted({one.filename for one in entries if one.section in {"scripts", "bootenv"}}),
+            "hardware": sorted({revision for selection in selections for revision in selection.hardware}),
+            "selections": [_fact(selection) for selection in selections],
+            "scripts": sorted({entry.filename for entry in entries if entry.section in {"scripts", "bootenv"}}),
             "sizes": sizes,
             "flash": sum(sizes.values()),
             "signer": signer["name"],
@@ -55,9 +55,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", "openssl cms", f"signed under {signer['name']}"),
-            statement("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
-            *(statement("selection", "muster", text) for text in _sentences(selections)),
+            report_line("signature", "openssl cms", f"signed under {signer['name']}"),
+            report_line("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
+            *(report_line("selection", "muster", text) for text in _sentences(selections)),
         ],
     )
 
@@ -70,21 +70,21 @@ def _fact(chosen: Selection) -> SelectionFacts:
         "set": choice.software_set,
         "mode": choice.mode,
         "hardware": list(chosen.hardware),
-        "members": [[one.section, one.filename, one.type] for one in chosen.entries],
+        "members": [[entry.section, entry.filename, entry.type] for entry in chosen.entries],
         "variables": list(chosen.variables),
     }
 
 
 def _sentences(selections: list[Selection]) -> list[str]:
     """Return the selections as people read them; the rest of many are counted."""
-    texts = [_sentence(one) for one in selections[:_SHOWN]]
+    texts = [_sentence(selection) for selection in selections[:_SHOWN]]
     return texts if len(selections) <= _SHOWN else [*texts, f"and {len(selections) - _SHOWN} other selections"]
 
 
 def _sentence(chosen: Selection) -> str:
     """Return a selection as people read it."""
-    parts = [f"{one.filename} ({one.section}, {one.type or 'no handler'})" for one in chosen.entries]
-    parts += [f"sets {one}" for one in chosen.variables]
+    parts = [f"{entry.filename} ({entry.section}, {entry.type or 'no handler'})" for entry in chosen.entries]
+    parts += [f"sets {variable}" for variable in chosen.variables]
     text = f"{chosen.choice}, revisions {', '.join(chosen.hardware)}: {'; '.join(parts)}"
     return text if len(text) <= 400 else f"{text[:399]}…"  # noqa: PLR2004  because a report has short lines
 
@@ -96,14 +96,14 @@ def _compare(entries: list[SectionEntry], payloads: list[ArchiveMember]) -> None
         if listed.setdefault(entry.filename, entry).sha256 != entry.sha256:
             msg = f"sw-description lists {entry.filename!r} with two different sha256. Correct one of them."
             raise RefusedBundleError(msg)
-    for one in payloads:
-        if one.name not in listed:
-            msg = f"The member {one.name!r} is not listed in the signed description. Remove it or list it."
+    for payload in payloads:
+        if payload.name not in listed:
+            msg = f"The member {payload.name!r} is not listed in the signed description. Remove it or list it."
             raise RefusedBundleError(msg)
-        if hashlib.sha256(one.data).hexdigest() != listed[one.name].sha256:
-            msg = f"The member {one.name!r} does not have the sha256 that the signed description gives."
+        if hashlib.sha256(payload.data).hexdigest() != listed[payload.name].sha256:
+            msg = f"The member {payload.name!r} does not have the sha256 that the signed description gives."
             raise RefusedBundleError(msg)
-    if missing := sorted(set(listed) - {one.name for one in payloads}):
+    if missing := sorted(set(listed) - {payload.name for payload in payloads}):
         msg = f"The description lists {missing[0]!r}, but the archive does not contain it. Add it, or remove the entry."
         raise RefusedBundleError(msg)
 

@@ -17,7 +17,7 @@ from ota.errors import RefusedBundleError
 from ota.facts import Arena, BundleFacts, OperatorUse, PortFacts
 from ota.fit import arena
 from ota.formats import detached, graph, magic
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 
 FORMAT = "tflite"
 MAX_MODEL = 64 * 1024 * 1024
@@ -41,47 +41,47 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
     data = read_whole_file(case.image, MAX_MODEL, "model")
-    magic.demand(data[: magic.ENOUGH], "tflite")
+    magic.demand_magic(data[: magic.ENOUGH], "tflite")
     signer, said = detached.verify_detached(case, "A model")
-    found = inspected(data, graph.read_model(data))
-    return Judgement({**found.facts, **signer}, [said, *found.statements])
+    judgement = judge_tflite(data, graph.read_model(data))
+    return Judgement({**judgement.facts, **signer}, [said, *judgement.statements])
 
 
-def inspected(data: bytes, model: graph.Graph) -> Judgement:
+def judge_tflite(data: bytes, model: graph.Graph) -> Judgement:
     """Return what a model needs, independent of its signer."""
     tool = f"tflite {importlib.metadata.version('tflite')}"
-    said = statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
-    return Judgement({**inspect(model), "flash": len(data)}, [said])
+    said = report_line("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
+    return Judgement({**inspect_tflite(model), "flash": len(data)}, [said])
 
 
-def inspect(model: graph.Graph) -> BundleFacts:
+def inspect_tflite(model: graph.Graph) -> BundleFacts:
     """Return the facts of a model that people and the fit gate use."""
     main = model.subgraphs[0]
-    operators = [one for sub in model.subgraphs for one in sub.operators]
-    tensors = [one for sub in model.subgraphs for one in sub.tensors]
+    operators = [operator for sub in model.subgraphs for operator in sub.operators]
+    tensors = [tensor for sub in model.subgraphs for tensor in sub.tensors]
     constants: Counter[str] = Counter()
-    for one in tensors:
-        constants[one.dtype] += one.constant
+    for tensor in tensors:
+        constants[tensor.dtype] += tensor.constant
     return {
         "schema": model.schema,
         "description": model.description,
         "operators": _operators(operators),
-        "custom_operators": sorted({one.name for one in operators if one.custom}),
+        "custom_operators": sorted({operator.name for operator in operators if operator.custom}),
         "inputs": [_port(main.tensors[i]) for i in main.inputs],
         "outputs": [_port(main.tensors[i]) for i in main.outputs],
-        "dtypes": sorted({one.dtype for one in tensors} - _HANDLES),
+        "dtypes": sorted({tensor.dtype for tensor in tensors} - _HANDLES),
         "weights": {name: size for name, size in sorted(constants.items()) if size},
         "quantisation": _quantisation(main),
         "subgraphs": len(model.subgraphs),
         "tensors": len(tensors),
         "nodes": len(operators),
-        "arena": predict(model),
+        "arena": predict_arena(model),
     }
 
 
-def predict(model: graph.Graph) -> Arena:
+def predict_arena(model: graph.Graph) -> Arena:
     """Return the predicted arena in bytes: planned head, persistent tail, and their sum."""
-    head, tail = arena.head(_Lifetimes(model).buffers()), _tail(model)
+    head, tail = arena.planned_head(_Lifetimes(model).buffers()), _tail(model)
     return {"head": head, "tail": tail, "predicted": head + tail}
 
 
@@ -154,11 +154,11 @@ def _tail(model: graph.Graph) -> int:
     main, total = model.subgraphs[0], _INTERPRETER
     for sub in model.subgraphs:
         total += _TENSOR * len(sub.tensors) + _NODE * len(sub.operators)
-        total += sum(_kept(one) + _copied(sub, one) for one in sub.operators)
-        total += sum(arena.align(size_of(one)) for one in sub.tensors if one.variable)
-        total += sum(_channels(sub, one) for one in sub.operators if one.name in _CONVOLUTIONS)
+        total += sum(_kept(operator) + _copied(sub, operator) for operator in sub.operators)
+        total += sum(arena.align_size(size_of(tensor)) for tensor in sub.tensors if tensor.variable)
+        total += sum(_channels(sub, operator) for operator in sub.operators if operator.name in _CONVOLUTIONS)
     ports = [main.tensors[i] for i in (*main.inputs, *main.outputs)]
-    total += sum(_PORT + (_PORT_QUANTISATION if one.scale is not None else 0) for one in ports)
+    total += sum(_PORT + (_PORT_QUANTISATION if port.scale is not None else 0) for port in ports)
     return total + _variables(model)
 
 
@@ -171,7 +171,7 @@ def _channels(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     if not operator.outputs:
         return 0
     shape = sub.tensors[operator.outputs[0]].shape
-    return 2 * arena.align(4 * max(shape[-1], 1)) if shape else 0
+    return 2 * arena.align_size(4 * max(shape[-1], 1)) if shape else 0
 
 
 def _copied(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
@@ -179,29 +179,29 @@ def _copied(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     if operator.name != "BATCH_MATMUL" or len(operator.inputs) < 2:  # noqa: PLR2004  because it has two sides
         return 0
     right = sub.tensors[operator.inputs[1]]
-    return arena.align(size_of(right)) if right.constant else 0
+    return arena.align_size(size_of(right)) if right.constant else 0
 
 
 def _variables(model: graph.Graph) -> int:
     """Return the bytes of the resource variables, by what is assigned to each; subgraphs share them by name."""
     sizes: dict[str, int] = {}
     for sub in model.subgraphs:
-        names = {one.outputs[0]: one.variable for one in sub.operators if one.variable and one.outputs}
+        names = {node.outputs[0]: node.variable for node in sub.operators if node.variable and node.outputs}
         for operator in sub.operators:
             if operator.name == "ASSIGN_VARIABLE" and len(operator.inputs) == 2:  # noqa: PLR2004  because it takes a handle and a value
                 handle, value = operator.inputs
                 name = names.get(handle, "")
-                sizes[name] = max(sizes.get(name, 0), arena.align(size_of(sub.tensors[value])))
+                sizes[name] = max(sizes.get(name, 0), arena.align_size(size_of(sub.tensors[value])))
     return sum(sizes.values())
 
 
 def _operators(operators: list[graph.GraphNode]) -> dict[str, OperatorUse]:
-    found: dict[str, OperatorUse] = {}
-    for one in sorted(operators, key=lambda one: one.name):
-        entry = found.setdefault(one.name, {"count": 0, "version": 0})
+    uses: dict[str, OperatorUse] = {}
+    for operator in sorted(operators, key=lambda one: one.name):
+        entry = uses.setdefault(operator.name, {"count": 0, "version": 0})
         entry["count"] += 1
-        entry["version"] = max(entry["version"], one.version)
-    return found
+        entry["version"] = max(entry["version"], operator.version)
+    return uses
 
 
 def _port(tensor: graph.Tensor) -> PortFacts:
@@ -222,7 +222,9 @@ def _port(tensor: graph.Tensor) -> PortFacts:
 
 def _quantisation(main: graph.Subgraph) -> str:
     """Return int8, float32 or mixed, by the tensors that operators compute with."""
-    kinds = {one.dtype for one in main.tensors if one.dtype in {"INT8", "UINT8", "INT16", "FLOAT32", "FLOAT16"}}
+    kinds = {
+        tensor.dtype for tensor in main.tensors if tensor.dtype in {"INT8", "UINT8", "INT16", "FLOAT32", "FLOAT16"}
+    }
     if not kinds & {"FLOAT32", "FLOAT16"}:
         return "int8" if kinds & {"INT8", "UINT8"} else "other"
     return "mixed" if kinds - {"FLOAT32", "FLOAT16"} else "float32"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 from ota.errors import RefusedBundleError
 from ota.facts import Arena, SelectionFacts
-from ota.fit import margin
+from ota.fit import arena_margin
 from ota.formats.esp import HELD_BYTES, held_text
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.formats.mender_header import names_version
 from ota.formats.swupdate import revisions
 from ota.manifest.document import Manifest
@@ -37,8 +37,8 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
     if said is not None and said != _numbers(facts["version"]):
         _contradiction("version", facts["version"], manifest.version)
     for field, found, named in (
-        ("class_id", facts["class_id"], {str(one.class_id) for one in manifest.hw}),
-        ("vendor_id", facts["vendor_id"], {str(one.vendor_id) for one in manifest.hw}),
+        ("class_id", facts["class_id"], {str(hardware.class_id) for hardware in manifest.hw}),
+        ("vendor_id", facts["vendor_id"], {str(hardware.vendor_id) for hardware in manifest.hw}),
     ):
         if found is not None and {found} != named:
             msg = (
@@ -56,7 +56,7 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _noted(judgement: Judgement, text: str) -> Judgement:
     """Return the judgement with what officers read of a version that the artefact's format cannot hold."""
     return Judgement(
-        {**judgement.facts, "version_note": text}, [*judgement.statements, statement("version", "muster", text)]
+        {**judgement.facts, "version_note": text}, [*judgement.statements, report_line("version", "muster", text)]
     )
 
 
@@ -71,9 +71,9 @@ def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _demand_revision(board: str, revision: str, selections: list[SelectionFacts]) -> None:
     """Refuse a revision for which the archive installs nothing: what is said for that board counts, if anything is."""
-    own = {tuple(one["hardware"]) for one in selections if one["board"] == board}
-    own = own or {tuple(one["hardware"]) for one in selections}
-    answers = [revisions.accepts(one, revision) for one in own]
+    own = {tuple(selection["hardware"]) for selection in selections if selection["board"] == board}
+    own = own or {tuple(selection["hardware"]) for selection in selections}
+    answers = [revisions.accepts_revision(one, revision) for one in own]
     if True in answers:
         return
     listed = ", ".join(sorted({entry for one in own for entry in one}))
@@ -92,7 +92,7 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     _demand_flash(said.flash, facts["flash"])
     predicted, measured = facts["arena"]["predicted"], facts["arena"].get("measured", 0)
     found = measured or predicted
-    arena: Arena = {**facts["arena"], "need": margin(found), "source": "measured" if measured else "predicted"}
+    arena: Arena = {**facts["arena"], "need": arena_margin(found), "source": "measured" if measured else "predicted"}
     statements = list(judgement.statements)
     if said.arena:
         arena |= {"need": said.arena, "source": "declared"}
@@ -104,7 +104,7 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
             raise RefusedBundleError(msg)
         if said.arena < found:
             outcome = f"declared {said.arena} bytes, {'measured' if measured else 'predicted'} {found}"
-            statements.append(statement("arena", "muster", f"{outcome}: less than it seems to need"))
+            statements.append(report_line("arena", "muster", f"{outcome}: less than it seems to need"))
     return Judgement({**facts, "arena": arena}, statements)
 
 
@@ -142,8 +142,8 @@ def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     if facts["version"]:  # RAUC does not demand one; then bundle.json alone says it
         _demand_same("version", facts["version"], manifest.version)
-    if {one.name for one in manifest.hw} != {facts["compatible"]}:
-        _contradiction("compatible", facts["compatible"], ", ".join(sorted(one.name for one in manifest.hw)))
+    if {hardware.name for hardware in manifest.hw} != {facts["compatible"]}:
+        _contradiction("compatible", facts["compatible"], ", ".join(sorted(hardware.name for hardware in manifest.hw)))
     return judgement
 
 
@@ -157,7 +157,7 @@ def _mender(manifest: Manifest, judgement: Judgement) -> Judgement:
     if not names_version(facts, manifest.id, manifest.version):
         wanted = f"version {manifest.version}; name the artifact {manifest.id}-{manifest.version}"
         _contradiction("artifact name", facts["artifact"], wanted)
-    if strange := sorted({one.name for one in manifest.hw} - set(facts["hardware"])):
+    if strange := sorted({hardware.name for hardware in manifest.hw} - set(facts["hardware"])):
         _contradiction("device type", ", ".join(facts["hardware"]), strange[0])
     return judgement
 
@@ -200,5 +200,5 @@ def _contradiction(what: str, found: object, said: object) -> None:
 def _numbers(version: str) -> tuple[int, ...] | None:
     """Return major, minor, revision and build; None for a text that the header of MCUboot cannot hold."""
     match = _MCUBOOT.fullmatch(version)
-    numbers = tuple(int(one or 0) for one in match.groups()) if match else ()
+    numbers = tuple(int(group or 0) for group in match.groups()) if match else ()
     return numbers if numbers and all(map(int.__le__, numbers, _LARGEST)) else None

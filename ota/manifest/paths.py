@@ -57,7 +57,7 @@ def quote_path(path: str) -> str:
     return quote(path, safe="/")
 
 
-def disposition(path: str) -> str:
+def content_disposition(path: str) -> str:
     """Return the Content-Disposition of a download (RFC 6266): the last part of its path, in ASCII and as it is."""
     name = path.rsplit("/", 1)[-1]
     plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in name)

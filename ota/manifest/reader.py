@@ -100,14 +100,14 @@ def _chosen(fields: Fields, name: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _hardware(fields: Fields) -> Hardware:
-    found = Hardware(
+    hardware = Hardware(
         vendor_id=_uuid(fields, "vendor_id"),
         class_id=_uuid(fields, "class_id"),
         name=fields.text("name", longest=100),
         rev=fields.text("rev", longest=40, optional=True),
     )
     fields.done()
-    return found
+    return hardware
 
 
 def _uuid(fields: Fields, name: str) -> UUID:
@@ -123,40 +123,40 @@ def _uuid(fields: Fields, name: str) -> UUID:
 
 
 def _file(fields: Fields) -> FileEntry:
-    found = FileEntry(
+    file = FileEntry(
         path=check_path(fields.text("path", longest=MOST_BYTES)),
         size=fields.integer("size", 1, MAX_FILE),
         sha256=fields.text("sha256", pattern=_DIGEST),
         role=fields.text("role"),
     )
-    if found.role not in ROLES:
+    if file.role not in ROLES:
         msg = f"{fields.place}: role must be one of {', '.join(ROLES)}."
         raise ManifestError(msg)
     fields.done()
-    return found
+    return file
 
 
 def _requirement(fields: Fields) -> Requirement:
-    found = Requirement(
+    requirement = Requirement(
         component=fields.text("component", pattern=SLUG),
         min_counter=fields.integer("min_counter", 0, MAX_COUNTER),
         max_counter=fields.integer("max_counter", 0, MAX_COUNTER) if fields.has("max_counter") else None,
     )
     fields.done()
-    return found
+    return requirement
 
 
 def _fit(fields: Fields) -> ModelNeeds:
     if not fields.has("fit"):
         return ModelNeeds()
     inner = fields.group("fit")
-    found = ModelNeeds(
+    needs = ModelNeeds(
         flash=inner.integer("flash", 1, MAX_FILE) if inner.has("flash") else 0,
         arena=inner.integer("arena", 1, MAX_FILE) if inner.has("arena") else 0,
         labels=_labels(inner) if inner.has("labels") else (),
     )
     inner.done()
-    return found
+    return needs
 
 
 def _labels(fields: Fields) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ def _agree(manifest: Manifest) -> None:
             "other bundle may use them."
         )
         raise ManifestError(msg)
-    classes = [(one.class_id, one.rev) for one in manifest.hw]
+    classes = [(hardware.class_id, hardware.rev) for hardware in manifest.hw]
     if len(set(classes)) != len(classes):
         msg = "bundle.json: a hardware class appears twice in hw. Remove one."
         raise ManifestError(msg)
@@ -234,7 +234,7 @@ def _agree_of_image(manifest: Manifest) -> None:
 
 def _agree_of_models(manifest: Manifest) -> None:
     """Check what only models have: fit, evaluation, golden vectors."""
-    evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
+    evaluation, golden = manifest.raw.get("eval"), [file for file in manifest.files if file.role == "golden"]
     named = set(manifest.acknowledges) - _OF_ANY
     if manifest.kind != "model" and (manifest.fit != ModelNeeds() or evaluation or golden or named):
         what = ", ".join(["fit, eval, golden vectors", *sorted(named)])
@@ -244,6 +244,6 @@ def _agree_of_models(manifest: Manifest) -> None:
         msg = "bundle.json: at most one file of golden vectors is allowed, and only for TensorFlow Lite models."
         raise ManifestError(msg)
     digest = evaluation.get("golden") if isinstance(evaluation, dict) else None
-    if digest and [one.sha256 for one in golden] != [digest]:
+    if digest and [file.sha256 for file in golden] != [digest]:
         msg = "bundle.json: eval names golden vectors that files does not list with the role golden."
         raise ManifestError(msg)

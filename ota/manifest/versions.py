@@ -55,7 +55,7 @@ def _read(version: str) -> tuple[str, list[tuple[int, int]]] | None:
     text, _, build = version[begin.end() :].partition("+")
     if date := _DATE.fullmatch(text):
         text = f"{date[3]}.{date[2]}.{date[1]}"
-    tokens = [_ranked(one) for one in _TOKEN.finditer(_COMMIT.sub("", text))]
+    tokens = [_ranked(match) for match in _TOKEN.finditer(_COMMIT.sub("", text))]
     if _BUILD.fullmatch(build):
         tokens += [(_NUMBER, int(number)) for number in re.findall("[0-9]+", build)]
     word = begin[0].lower()

@@ -36,7 +36,7 @@ class Trial:
     difference: float = 0.0
 
 
-def tool() -> str:
+def interpreter_version() -> str:
     """Return name and version of the interpreter, or nothing where there is none for this machine."""
     try:
         return f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}"
@@ -44,7 +44,7 @@ def tool() -> str:
         return ""
 
 
-def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
+def measure_model(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
     """Run a model in a child process that can reach nothing.
 
     A model on which the interpreter crashes, or takes too long, does not run. Nothing that the child says is trusted
@@ -61,7 +61,7 @@ def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
     with tempfile.TemporaryDirectory(prefix="muster-measure-") as folder:
         files = {"model": image} | ({"vectors": vectors} if vectors else {})
         try:
-            said = sandbox.run("ota.measuring", {}, files, Path(folder), WALL_S).answer
+            said = sandbox.run_confined("ota.measuring", {}, files, Path(folder), WALL_S).answer
         except RefusedBundleError as error:
             return Trial(runs=False, message=f"the interpreter did not finish: {error.detail}"[:200])
     return read_trial(said, cases)

@@ -15,18 +15,18 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 def main() -> None:
     """Run one model."""
-    request = verifier_sandbox.read_request()
+    request = verifier_sandbox.read_sandbox_request()
     interpreter.load_interpreter()
-    verifier_sandbox.run(request, Bounds(), _found)
+    verifier_sandbox.run_child(request, Bounds(), _found)
 
 
 def _found(request: SandboxRequest) -> dict[str, object]:
     model, vectors = request.given("model"), request.path("vectors")
     cases = golden.read_vectors(vectors.read_bytes()) if vectors else ()
-    found = interpreter.try_out(model.read_bytes(), cases)
-    difference = float(min(found.difference, sys.float_info.max))  # JSON knows no infinity
-    facts = {"runs": found.runs, "message": found.message, "total": found.total, "head": found.head}
-    return {**facts, "failed": found.failed, "difference": difference}
+    verdict = interpreter.try_out(model.read_bytes(), cases)
+    difference = float(min(verdict.difference, sys.float_info.max))  # JSON knows no infinity
+    facts = {"runs": verdict.runs, "message": verdict.message, "total": verdict.total, "head": verdict.head}
+    return {**facts, "failed": verdict.failed, "difference": difference}
 
 
 if __name__ == "__main__":

@@ -37,21 +37,21 @@ def make_vectors(
     Raises:
         InvalidError: the interpreter does not run the model, is not there, or the inputs are not the model's.
     """
-    if not interpreter.available():
+    if not interpreter.is_interpreter_installed():
         msg = "There is no `tflite-micro` for this machine; make the vectors on 64-bit x86 Linux."
         raise InvalidError(msg)
     try:
-        ports = interpreter.inputs(model)
+        ports = interpreter.zero_inputs(model)
         given = _read(inputs, ports) if inputs else _drawn(ports, (cases, steps), seed)
-        wanted = interpreter.outputs(model, given)
+        wanted = interpreter.compute_outputs(model, given)
     except (RuntimeError, ValueError, TypeError, IndexError, OSError) as error:
         msg = f"The model does not run on these inputs: {error}."
         raise InvalidError(msg) from error
-    tolerated = golden.usual(wanted, interpreter.kinds(model)) if tolerance is None else tolerance
+    tolerated = golden.usual_tolerance(wanted, interpreter.output_kinds(model)) if tolerance is None else tolerance
     made = [GoldenVector(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
     data = golden.write_vectors(made)
     golden.read_vectors(data)  # refuses too few, too many, too long
-    if golden.constant(made):
+    if golden.are_constant(made):
         msg = "The model returns the same output for all these inputs. Give inputs with different outputs (`--inputs`)."
         raise InvalidError(msg)
     return data
@@ -81,5 +81,5 @@ def _read(files: Sequence[Path], ports: "Sequence[NDArray[np.generic]]") -> list
         if values.dtype != port.dtype or values[0].size % port.size:
             msg = f"{path.name} holds {values.dtype} of {values.shape[1:]}, expected {port.dtype} of {port.shape}"
             raise ValueError(msg)
-        columns.append([one.tobytes() for one in values])
+        columns.append([value.tobytes() for value in values])
     return [list(row) for row in zip(*columns, strict=True)]

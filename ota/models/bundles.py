@@ -109,7 +109,7 @@ class Bundle(models.Model):
     @property
     def image(self) -> "BundleFile":
         """Return the one file that devices install."""
-        return next(one for one in self.files.all() if one.role == BundleFile.Role.IMAGE)
+        return next(file for file in self.files.all() if file.role == BundleFile.Role.IMAGE)
 
     @property
     def target_path(self) -> str:

@@ -45,8 +45,8 @@ class Release(models.Model):
         return self._newest(Statement.Kind.WITHDRAWAL)
 
     def _newest(self, kind: str) -> "Statement | None":
-        found = [one for one in self.statements.all() if one.kind == kind]
-        return max(found, key=lambda one: one.pk, default=None)
+        statements = [statement for statement in self.statements.all() if statement.kind == kind]
+        return max(statements, key=lambda one: one.pk, default=None)
 
 
 class Statement(models.Model):

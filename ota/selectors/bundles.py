@@ -9,8 +9,8 @@ from django.db.models import Prefetch, Q, QuerySet
 from ota.manifest import Manifest
 from ota.models import Bundle, Release, Statement, TrustKey
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, text_field
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.filters import choice_field, text_field
+from pki.kernel.permissions import Action, permitted_rows
 from pki.selectors.finding import named_rows, one_by_id
 
 _MOST_WORDS = 5
@@ -21,17 +21,17 @@ class BundleFilter:
     """The filter of the bundle list."""
 
     q: str = text_field("Words to find in name, version or component; all of them must occur.", "Bundle", most=100)
-    kind: str = choice("The type of content in the bundle.", Bundle.Kind.values, "Bundle.kind")
-    release: str = choice(
+    kind: str = choice_field("The type of content in the bundle.", Bundle.Kind.values, "Bundle.kind")
+    release: str = choice_field(
         "The state of its release; `none` for bundles without a release.",
         ("none", *Release.State.values),
         "Release.state",
     )
 
 
-def bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[Bundle]:
+def list_bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[Bundle]:
     """Return the bundles that match, newest first, with their files, hardware models and release."""
-    rows = permitted(actor, Action.READ, Bundle.objects.all()).select_related("release", "domain")
+    rows = permitted_rows(actor, Action.READ, Bundle.objects.all()).select_related("release", "domain")
     for word in wanted.q.split()[:_MOST_WORDS]:
         rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))
     if wanted.kind:
@@ -43,18 +43,18 @@ def bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[
     return rows.prefetch_related("files", "hardware_models", "arenas").order_by("-id")
 
 
-def bundle(*, actor: Actor, public_id: str | UUID) -> Bundle:
+def get_bundle(*, actor: Actor, public_id: str | UUID) -> Bundle:
     """Return one bundle of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one_by_id(bundles(actor=actor).prefetch_related(*_statements("release__")), public_id, "bundle")
+    return one_by_id(list_bundles(actor=actor).prefetch_related(*_statements("release__")), public_id, "bundle")
 
 
-def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
+def bundle_names(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
     """Return name and version of bundles, by public id; omit bundles that the actor may not see."""
-    rows = named_rows(permitted(actor, Action.READ, Bundle.objects.all()), public_ids)
+    rows = named_rows(permitted_rows(actor, Action.READ, Bundle.objects.all()), public_ids)
     return {str(key): f"{name} {version}" for key, name, version in rows.values_list("public_id", "name", "version")}
 
 
@@ -62,24 +62,24 @@ def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str
 class ReleaseFilter:
     """The filter of the release list."""
 
-    state: str = choice("The state of the release.", Release.State.values, "Release.state")
+    state: str = choice_field("The state of the release.", Release.State.values, "Release.state")
 
 
-def releases(*, actor: Actor, wanted: ReleaseFilter = ReleaseFilter()) -> QuerySet[Release]:
+def list_releases(*, actor: Actor, wanted: ReleaseFilter = ReleaseFilter()) -> QuerySet[Release]:
     """Return the releases that match, newest first, with bundle and signatures."""
-    rows = permitted(actor, Action.READ, Release.objects.all()).select_related("bundle", "domain")
+    rows = permitted_rows(actor, Action.READ, Release.objects.all()).select_related("bundle", "domain")
     rows = rows.filter(state=wanted.state) if wanted.state else rows
     rows = rows.prefetch_related("bundle__files", "bundle__hardware_models", "bundle__arenas")
     return rows.prefetch_related(*_statements()).order_by("-id")
 
 
-def release(*, actor: Actor, public_id: str | UUID) -> Release:
+def get_release(*, actor: Actor, public_id: str | UUID) -> Release:
     """Return one release of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one_by_id(releases(actor=actor), public_id, "release")
+    return one_by_id(list_releases(actor=actor), public_id, "release")
 
 
 def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
@@ -89,7 +89,7 @@ def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
 
 def trust_keys(*, actor: Actor, in_use: bool = False) -> QuerySet[TrustKey]:
     """Return the keys that verify artefacts, newest first; ``in_use`` omits withdrawn ones."""
-    rows = permitted(actor, Action.READ, TrustKey.objects.all()).order_by("-id")
+    rows = permitted_rows(actor, Action.READ, TrustKey.objects.all()).order_by("-id")
     return rows.filter(withdrawn_at__isnull=True) if in_use else rows
 
 

@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from devices.selectors import device_referred
 from ota.models import Command
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, reference
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.filters import choice_field, reference_field
+from pki.kernel.permissions import Action, permitted_rows
 from pki.selectors.finding import one_by_id
 
 
@@ -17,23 +17,23 @@ from pki.selectors.finding import one_by_id
 class CommandFilter:
     """The filter of the command list."""
 
-    device: str = reference("The device that the command is for.", "Command.device")
-    state: str = choice("The state of the command.", Command.State.values, "Command.state")
+    device: str = reference_field("The device that the command is for.", "Command.device")
+    state: str = choice_field("The state of the command.", Command.State.values, "Command.state")
 
 
-def commands(*, actor: Actor, wanted: CommandFilter = CommandFilter()) -> QuerySet[Command]:
+def list_commands(*, actor: Actor, wanted: CommandFilter = CommandFilter()) -> QuerySet[Command]:
     """Return the commands that match, newest first."""
-    rows = permitted(actor, Action.READ, Command.objects.all()).select_related("device").order_by("-id")
+    rows = permitted_rows(actor, Action.READ, Command.objects.all()).select_related("device").order_by("-id")
     if wanted.device:
         rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
     return rows.filter(state=wanted.state) if wanted.state else rows
 
 
-def command(*, actor: Actor, public_id: str | UUID) -> Command:
+def get_command(*, actor: Actor, public_id: str | UUID) -> Command:
     """Return a command by its public id.
 
     Raises:
         NotFoundError: there is none in this domain.
         InvalidError: no UUID.
     """
-    return one_by_id(commands(actor=actor), public_id, "command")
+    return one_by_id(list_commands(actor=actor), public_id, "command")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ota import blobs, sbom
 from ota.models import Bundle
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.kernel.filters import setting, text_field
+from pki.kernel.filters import setting_field, text_field
 
 PAGE = 100
 LONGEST_WORDS = 100
@@ -21,7 +21,7 @@ class ContentsFilter:
         "bill of materials",
         most=LONGEST_WORDS,
     )
-    page: str = setting(
+    page: str = setting_field(
         "The page number; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials"
     )
 
@@ -43,7 +43,7 @@ class ContentsPage:
     pages: int
 
 
-def contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsPage:
+def bundle_contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsPage:
     """Return a page of the components with all the words in name, version, licence or kind; empty without an SBOM.
 
     Raises:
@@ -59,7 +59,7 @@ def contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsPage:
     if file.collected_at is not None:
         msg = "The bill of materials of this bundle is no longer stored."
         raise NotFoundError(msg)
-    found = sbom.search(b"".join(blobs.store().read(file.sha256, 0, file.size)), words)
+    found = sbom.search_components(b"".join(blobs.blob_store().read(file.sha256, 0, file.size)), words)
     pages = max(-(-len(found) // PAGE), 1)
     page = min(max(page, 1), pages)
     return ContentsPage(found[(page - 1) * PAGE : page * PAGE], len(found), page, pages)

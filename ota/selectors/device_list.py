@@ -9,7 +9,7 @@ from devices.models import Device
 from ota.models import Assignment
 from pki.kernel.actor import Actor
 from pki.kernel.filters import yes_no
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 
 #: fields of a device and its related rows that lists show to programs
 _SHOWN = (
@@ -27,14 +27,14 @@ class FleetFilter(selectors.DeviceFilter):
 
 def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:
     """Return the internal ids of the devices with an update that has not ended."""
-    rows = permitted(actor, Action.READ, Assignment.objects.all()).filter(closed_at__isnull=True)
+    rows = permitted_rows(actor, Action.READ, Assignment.objects.all()).filter(closed_at__isnull=True)
     rows = rows.exclude(status=Assignment.Status.WAITING)
     return rows.order_by().values_list("device_id", flat=True).distinct()
 
 
-def fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
+def list_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
     """Return the devices that match, by name."""
-    rows = selectors.devices(actor=actor, wanted=wanted)
+    rows = selectors.list_devices(actor=actor, wanted=wanted)
     if not wanted.updating:
         return rows
     begun = updating_devices(actor=actor)
@@ -47,5 +47,7 @@ def identified_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> Qu
     Of hardware model, gateway and twin only what lists show is read: a page may have 500 devices, and documents that
     nobody asked for would be half of its work.
     """
-    rows = fleet(actor=actor, wanted=wanted).select_related(None).select_related("hardware_model", "parent", "twin")
+    rows = (
+        list_fleet(actor=actor, wanted=wanted).select_related(None).select_related("hardware_model", "parent", "twin")
+    )
     return rows.only(*_SHOWN).prefetch_related("identities")

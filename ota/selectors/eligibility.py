@@ -11,7 +11,7 @@ from datetime import datetime
 from devices.models import Device, HardwareModel
 from devices.twin_documents import ReportedTwin
 from ota.contract.bundle_documents import is_within
-from ota.eligibility import ObstacleKind, Reason, because, joined, of_hardware
+from ota.eligibility import ObstacleKind, Reason, join_audiences, make_reason, of_hardware
 from ota.models import Assignment, Bundle, Release, Rollout
 from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
@@ -60,42 +60,44 @@ class DeviceRules:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._whole = bundle, parts.whole(bundle)
+        self._bundle, self._whole = bundle, parts.bundle_and_parts(bundle)
         self._hardware = {model.pk: hardware_reason(bundle, model) for model in bundle.hardware_models.all()}
         self._running = RunningBundles(bundle.domain_id, {one.component for one in self._whole})
 
     def reason(self, device: CandidateDevice) -> Reason | None:
         """Return why a device is excluded, or None if it is eligible."""
         if device.hardware not in self._hardware:
-            return because(ObstacleKind.OTHER_HARDWARE)
+            return make_reason(ObstacleKind.OTHER_HARDWARE)
         found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
         if found is not None:
             return found
-        runs = all(self._running.of(device.reported, one.component) == one.pk for one in self._whole)
-        return because(ObstacleKind.RUNS_ALREADY) if runs else None
+        runs = all(self._running.of(device.reported, bundle.component) == bundle.pk for bundle in self._whole)
+        return make_reason(ObstacleKind.RUNS_ALREADY) if runs else None
 
     def _of_device(self, device: CandidateDevice) -> Reason | None:
         """Return why a device receives nothing, or not this bundle, independent of its current version."""
         bundle = self._bundle
         if device.audience not in bundle.audience:
-            return because(ObstacleKind.OTHER_AUDIENCE, audiences=joined(bundle.audience))
+            return make_reason(ObstacleKind.OTHER_AUDIENCE, audiences=join_audiences(bundle.audience))
         if device.state != Device.State.ACTIVE:
-            return because(ObstacleKind.NOT_ACTIVE, state=device.state)
+            return make_reason(ObstacleKind.NOT_ACTIVE, state=device.state)
         if device.quarantined_at is not None:
-            return because(ObstacleKind.QUARANTINED)
+            return make_reason(ObstacleKind.QUARANTINED)
         # Servers before this version stored it under `protection`.
         client, before = device.reported.get("proof", {}).get("client"), device.reported.get("protection")
         foreign = client in {protection.DDI, protection.SUIT} or before in {protection.VENDOR, protection.MANIFEST}
         alone = bundle.kind == Bundle.Kind.COMPOSITE and foreign
-        return because(ObstacleKind.INSTALLS_NO_COMPOSITES) if alone else None
+        return make_reason(ObstacleKind.INSTALLS_NO_COMPOSITES) if alone else None
 
     def _beside(self, device: CandidateDevice) -> Reason | None:
         """Return the reason if the device's last report lacks a component that the bundle requires, else None."""
         runs = device.reported.get("components", {})
-        for one in self._bundle.manifest.get("requires", []) if runs else []:
-            have = runs.get(one["component"], {}).get("counter")
-            if have is None or not is_within(one, have):
-                return because(ObstacleKind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
+        for requirement in self._bundle.manifest.get("requires", []) if runs else []:
+            have = runs.get(requirement["component"], {}).get("counter")
+            if have is None or not is_within(requirement, have):
+                return make_reason(
+                    ObstacleKind.NEEDS_COMPONENT, component=requirement["component"], counter=requirement["min_counter"]
+                )
         return None
 
 
@@ -105,10 +107,10 @@ def hardware_reason(bundle: Bundle, model: HardwareModel, known: fitting.Release
     Args:
         bundle: of any kind.
         model: that it is for.
-        known: what ``fitting.released`` says of the domain, where many are compared.
+        known: what ``fitting.released_counters`` says of the domain, where many are compared.
     """
-    why = signed.objection(bundle, str(model.class_id))
-    return of_hardware(model.name, [why] if why else fitting.reasons(bundle, model, known))
+    why = signed.class_objection(bundle, str(model.class_id))
+    return of_hardware(model.name, [why] if why else fitting.incompatibility_reasons(bundle, model, known))
 
 
 def rollout_reason(bundle: Bundle) -> Reason | None:
@@ -117,13 +119,13 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
         return why
     if bundle.kind not in _CHECKED:
         return None
-    whole = parts.whole(bundle)
+    whole = parts.bundle_and_parts(bundle)
     if gone := _withdrawn(whole[1:]):
-        return because(ObstacleKind.PART_WITHDRAWN, part=str(gone))
-    known = fitting.released(bundle.domain.slug)
+        return make_reason(ObstacleKind.PART_WITHDRAWN, part=str(gone))
+    known = fitting.released_counters(bundle.domain.slug)
     models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    found = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
-    return next(filter(None, found), None)
+    reasons = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    return next(filter(None, reasons), None)
 
 
 def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
@@ -132,13 +134,13 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
     What officers signed decides; rows only narrow it: a quarantined device is offered its own repair only, a held or
     paused rollout withholds what has not begun, and a withdrawn release is no longer offered.
     """
-    return _of_rows(device, assignment) or signed.refusal(assignment.bundle, device)
+    return _of_rows(device, assignment) or signed.bundle_refusal(assignment.bundle, device)
 
 
-def withheld(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
+def withheld_actions(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
     """Return a device's open actions that are not offered now, with the reasons."""
-    begun = (one for one in found if one.open and one.status != Status.WAITING)
-    return [(one, why) for one in begun if (why := offer_reason(device, one)) is not None]
+    begun = (assignment for assignment in found if assignment.open and assignment.status != Status.WAITING)
+    return [(assignment, why) for assignment in begun if (why := offer_reason(device, assignment)) is not None]
 
 
 def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
@@ -146,15 +148,15 @@ def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
         return None
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
-        return because(ObstacleKind.RELEASE_WITHDRAWN)
-    if parts.stopped(assignment.bundle):  # no device receives what officers are about to withdraw
-        return because(ObstacleKind.PARTS_INCOMPLETE)
+        return make_reason(ObstacleKind.RELEASE_WITHDRAWN)
+    if parts.is_part_stopped(assignment.bundle):  # no device receives what officers are about to withdraw
+        return make_reason(ObstacleKind.PARTS_INCOMPLETE)
     if device.quarantined:
-        return because(ObstacleKind.QUARANTINED)
+        return make_reason(ObstacleKind.QUARANTINED)
     if rollout is not None and rollout.state != Rollout.State.RUNNING and assignment.status in NOT_BEGUN:
-        return because(ObstacleKind.ROLLOUT_NOT_RUNNING, state=rollout.state)
+        return make_reason(ObstacleKind.ROLLOUT_NOT_RUNNING, state=rollout.state)
     return None
 
 
 def _withdrawn(members: Sequence[Bundle]) -> Bundle | None:
-    return next((one for one in members if one.release.state != Release.State.PUBLISHED), None)
+    return next((member for member in members if member.release.state != Release.State.PUBLISHED), None)

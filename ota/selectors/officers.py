@@ -23,10 +23,10 @@ class Officers:
     threshold: int = THRESHOLD
 
 
-def officers(slug: str) -> Officers:
+def list_officers(slug: str) -> Officers:
     """Return the officers; empty while there is no root."""
     root = Repository(settings.FLEET_DIR / "tuf" / slug).root()
     if root is None:
         return Officers()
     threshold = max(root.signed.roles[Targets.type].threshold, THRESHOLD)
-    return Officers(policy.officers(root.signed), threshold)
+    return Officers(policy.role_officers(root.signed), threshold)

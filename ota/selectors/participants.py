@@ -23,7 +23,7 @@ class Participants:
     """The devices of a rollout.
 
     Args:
-        ranked: rank (``planning.rank``) and internal id of those that take part.
+        ranked: rank (``planning.rank_device``) and internal id of those that take part.
         others: reason to how many devices it keeps out, and the first of their names.
     """
 
@@ -58,7 +58,7 @@ class Participants:
         self.others[reason] = (count + 1, names)
 
 
-def candidates(rollout: Rollout) -> QuerySet[Device]:
+def rollout_candidates(rollout: Rollout) -> QuerySet[Device]:
     """Return the devices that match a rollout's target, by internal id, without retired ones."""
     rows = Device.objects.filter(query.parse_query(rollout.target), domain=rollout.domain_id)
     return rows.exclude(state=Device.State.RETIRED).order_by("id")
@@ -71,15 +71,15 @@ def choose_participants(rollout: Rollout, between: Callable[[], None] = lambda: 
         rollout: with its release and bundle.
         between: called after each page of devices.
     """
-    rules, found = DeviceRules(rollout.release.bundle), Participants()
-    for page in _pages(candidates(rollout)):
-        for one in page:
-            if reason := rules.reason(one):
-                found.leave_out(reason, one.name)
+    rules, participants = DeviceRules(rollout.release.bundle), Participants()
+    for page in _pages(rollout_candidates(rollout)):
+        for candidate in page:
+            if reason := rules.reason(candidate):
+                participants.leave_out(reason, candidate.name)
             else:
-                found.ranked.append((planning.rank(rollout.name, one.name), one.pk))
+                participants.ranked.append((planning.rank_device(rollout.name, candidate.name), candidate.pk))
         between()
-    return found
+    return participants
 
 
 def _pages(rows: QuerySet[Device]) -> Iterator[list[CandidateDevice]]:

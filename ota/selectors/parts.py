@@ -17,7 +17,7 @@ from ota.models import Bundle, BundleFile, Release
 from pki.kernel.errors import DomainError
 
 
-def named(bundle: Bundle) -> tuple[CompositePart, ...]:
+def named_parts(bundle: Bundle) -> tuple[CompositePart, ...]:
     """Return the parts that a composite names; empty for other bundles.
 
     Raises:
@@ -25,19 +25,19 @@ def named(bundle: Bundle) -> tuple[CompositePart, ...]:
     """
     if bundle.kind != Bundle.Kind.COMPOSITE:
         return ()
-    image = next(one for one in bundle.manifest["files"] if one["role"] == BundleFile.Role.IMAGE)
+    image = next(file for file in bundle.manifest["files"] if file["role"] == BundleFile.Role.IMAGE)
     return _read(image["sha256"], image["size"])
 
 
-def found(bundle: Bundle) -> list[Bundle]:
-    """Return the stored parts of a composite; errors as of ``named``."""
-    order = {(one.digest, one.path): place for place, one in enumerate(named(bundle))}
+def present_parts(bundle: Bundle) -> list[Bundle]:
+    """Return the stored parts of a composite; errors as of ``named_parts``."""
+    order = {(part.digest, part.path): place for place, part in enumerate(named_parts(bundle))}
     if not order:
         return []
     digests = [digest for digest, _ in order]
     rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=digests).select_related("release", "domain")
     rows = rows.prefetch_related("files", "hardware_models", "arenas")
-    here = [one for one in rows if (one.digest, one.target_path) in order]
+    here = [row for row in rows if (row.digest, row.target_path) in order]
     return sorted(here, key=lambda one: order[one.digest, one.target_path])
 
 
@@ -45,22 +45,22 @@ def parts_of(bundle: Bundle) -> list[Bundle]:
     """Return the parts of a composite; empty for other bundles.
 
     Raises:
-        DomainError: a part no longer exists, or the errors of ``named``.
+        DomainError: a part no longer exists, or the errors of ``named_parts``.
     """
-    here = found(bundle)
-    if why := missing(bundle, here):
+    here = present_parts(bundle)
+    if why := missing_part(bundle, here):
         raise BlobStoreError(why)
     return here
 
 
-def missing(bundle: Bundle, here: list[Bundle]) -> str:
+def missing_part(bundle: Bundle, here: list[Bundle]) -> str:
     """Return a sentence about the first missing part; empty if none is missing."""
     digests = {one.digest for one in here}
-    gone = next((one for one in named(bundle) if one.digest not in digests), None)
+    gone = next((part for part in named_parts(bundle) if part.digest not in digests), None)
     return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} no longer exists." if gone else ""
 
 
-def whole(bundle: Bundle) -> list[Bundle]:
+def bundle_and_parts(bundle: Bundle) -> list[Bundle]:
     """Return a bundle and its parts: everything that a device installs with it; errors as of ``of``."""
     return [bundle, *parts_of(bundle)]
 
@@ -68,7 +68,7 @@ def whole(bundle: Bundle) -> list[Bundle]:
 def parts_at_hand(bundle: Bundle) -> list[Bundle]:
     """Return the stored parts, for people: empty once the bytes of ``parts.json`` were removed."""
     try:
-        return found(bundle)
+        return present_parts(bundle)
     except DomainError:
         return []
 
@@ -83,10 +83,10 @@ def whole_with(bundle: Bundle) -> Bundle | None:
     return rows.only("name", "version", "component").order_by("pk").first()
 
 
-def stopped(bundle: Bundle) -> bool:
+def is_part_stopped(bundle: Bundle) -> bool:
     """Return whether a part of a composite is not published or no longer exists."""
     try:
-        wanted = {one.digest for one in named(bundle)}
+        wanted = {part.digest for part in named_parts(bundle)}
     except DomainError:
         return True
     if not wanted:
@@ -102,7 +102,7 @@ def _read(sha256: str, size: int) -> tuple[CompositePart, ...]:
     Raises:
         DomainError: it is missing, or its bytes have another digest.
     """
-    data = b"".join(blobs.store().read(sha256, 0, min(size, composite.MAX_PARTS)))
+    data = b"".join(blobs.blob_store().read(sha256, 0, min(size, composite.MAX_PARTS)))
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = f"The stored parts.json {sha256} does not match its digest. Restore it from a backup."
         raise BlobStoreError(msg)

@@ -37,7 +37,7 @@ class KnownPatch:
         return int(self.saved * 100)
 
 
-def progress(bundle: Bundle) -> tuple[int, int] | None:
+def patch_progress(bundle: Bundle) -> tuple[int, int] | None:
     """Return the numbers of attempted and wanted patches to a bundle's image; None if none is wanted."""
     row = PatchWork.objects.filter(domain=bundle.domain_id, result=bundle.image.sha256).first()
     return (row.done, row.wanted) if row else None
@@ -51,7 +51,7 @@ def of_bundle(bundle: Bundle) -> list[KnownPatch]:
         bundle__domain=bundle.domain_id, role="image", sha256__in={row.base for row in rows if row.base}
     )
     versions = {"": "", **dict(known.values_list("sha256", "bundle__version"))}
-    found = [
+    patches = [
         KnownPatch(
             base=versions.get(row.base),
             format=row.format,
@@ -61,7 +61,7 @@ def of_bundle(bundle: Bundle) -> list[KnownPatch]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda one: (-one.saved, one.format, one.base or ""))
+    return sorted(patches, key=lambda one: (-one.saved, one.format, one.base or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ def in_rollout(rollout_id: int) -> list[Use]:
 
 def in_rollouts(rollout_ids: Sequence[int]) -> dict[int, list[Use]]:
     """Return the results of each format in some rollouts, in one query that reads counts, not devices."""
-    found: dict[int, list[Use]] = {}
+    uses: dict[int, list[Use]] = {}
     for key, outcomes in count_outcomes(rollout_ids).items():
         names = sorted({name for name, _ in outcomes})
-        found[key] = [Use(name, outcomes[name, True] + outcomes[name, False], outcomes[name, True]) for name in names]
-    return found
+        uses[key] = [Use(name, outcomes[name, True] + outcomes[name, False], outcomes[name, True]) for name in names]
+    return uses
 
 
 def count_outcomes(rollout_ids: Sequence[int]) -> dict[int, Counter[tuple[str, bool]]]:
@@ -104,14 +104,14 @@ def count_outcomes(rollout_ids: Sequence[int]) -> dict[int, Counter[tuple[str, b
     Args:
         rollout_ids: internal ids; each is a key of the answer.
     """
-    found: dict[int, Counter[tuple[str, bool]]] = {key: Counter() for key in rollout_ids}
+    counts: dict[int, Counter[tuple[str, bool]]] = {key: Counter() for key in rollout_ids}
     rows = PatchCount.objects.filter(rollout__in=rollout_ids).values_list("rollout_id", "format", "failed")
     for key, name, failed, devices in rows.annotate(there=Sum("devices")).order_by():
         if devices:
-            found[key][name, failed] = devices
-    return found
+            counts[key][name, failed] = devices
+    return counts
 
 
 def switched_off(rollout_id: int | None) -> set[str]:
     """Return the formats that failed too often in a rollout."""
-    return {one.format for one in in_rollout(rollout_id) if one.is_off} if rollout_id is not None else set()
+    return {use.format for use in in_rollout(rollout_id) if use.is_off} if rollout_id is not None else set()

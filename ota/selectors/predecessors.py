@@ -27,8 +27,8 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
     newest = published.order_by("-release__published_at", "-pk")
     ways = (newest, newest.filter(release__state=Release.State.PUBLISHED))
     pairs = [(model, rows) for model in hardware for rows in ways]
-    found = {one.pk: one for model, rows in pairs if (one := rows.filter(hardware_models=model).first())}
-    return list(found.values())
+    bundles = {one.pk: one for model, rows in pairs if (one := rows.filter(hardware_models=model).first())}
+    return list(bundles.values())
 
 
 def published_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
@@ -44,8 +44,8 @@ def published_before(slug: str, name: str, component: str, hardware: Iterable[in
     published = _of_name(slug, name, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
     latest = published.order_by("-release__published_at", "-pk").first()
     highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
-    found = {one.pk: one for one in (latest, highest) if one}
-    return list(found.values())
+    bundles = {bundle.pk: bundle for bundle in (latest, highest) if bundle}
+    return list(bundles.values())
 
 
 def uploaded_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:
@@ -58,6 +58,6 @@ def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], dige
     return rows.exclude(digest=digest)
 
 
-def changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
+def model_changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
     """Return the changes of a model with these facts, and the earlier model."""
-    return [(one, change) for one in before for change in fit.changes(one.facts, facts)]
+    return [(bundle, change) for bundle in before for change in fit.port_changes(bundle.facts, facts)]

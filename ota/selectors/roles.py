@@ -19,7 +19,7 @@ QUIET = {standing.GOOD}
 _first: dict[Path, tuple[int, datetime | None]] = {}
 
 
-def roles(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
+def role_states(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
     """Return the state of each role; empty before the key ceremony.
 
     Args:
@@ -36,7 +36,7 @@ def roles(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
     newest = store.newest(Snapshot)
     others = [one for one in (store.targets(), newest, store.newest(Timestamp)) if one is not None]
     ends = store.ends_of_bins() if whole or newest is None else _first_end(place, store, newest.signed.version)
-    return list(standing.standings(root, others, ends, clock.now()))
+    return list(standing.role_standings(root, others, ends, clock.now()))
 
 
 def _first_end(place: Path, store: Repository, version: int) -> list[datetime]:
@@ -47,6 +47,6 @@ def _first_end(place: Path, store: Repository, version: int) -> list[datetime]:
     return [known[1]] if known[1] is not None else []
 
 
-def alarms(*, actor: Actor) -> list[RoleStanding]:
+def role_alarms(*, actor: Actor) -> list[RoleStanding]:
     """Return the roles that need action."""
-    return [one for one in roles(actor=actor, whole=False) if one.level not in QUIET]
+    return [one for one in role_states(actor=actor, whole=False) if one.level not in QUIET]

@@ -13,8 +13,8 @@ from devices.selectors import device_referred
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, reference, text_field
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.filters import choice_field, reference_field, text_field
+from pki.kernel.permissions import Action, permitted_rows
 from pki.kernel.plurals import number_of
 from pki.selectors.finding import named_rows, one_by_id, one_referred
 
@@ -114,7 +114,7 @@ class RolloutProgress:
 class RolloutFilter:
     """The filter of the rollout list."""
 
-    state: str = choice(
+    state: str = choice_field(
         "The state of the rollout; `live` selects all that are in progress.",
         ("live", *Rollout.State.values),
         "Rollout.state",
@@ -122,9 +122,9 @@ class RolloutFilter:
     name: str = text_field("The name of the rollout.", "Rollout.name", most=100)
 
 
-def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
+def list_rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
     """Return the rollouts that match, newest first."""
-    rows = permitted(actor, Action.READ, Rollout.objects.all())
+    rows = permitted_rows(actor, Action.READ, Rollout.objects.all())
     if wanted.state:
         rows = rows.filter(state__in=LIVE if wanted.state == "live" else [wanted.state])
     if wanted.name:
@@ -132,41 +132,41 @@ def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QueryS
     return rows.select_related("release__bundle", "domain").order_by("-id")
 
 
-def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
+def rollout_names(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
     """Return the names of rollouts, by public id; omit rollouts that the actor may not see."""
-    rows = named_rows(permitted(actor, Action.READ, Rollout.objects.all()), public_ids)
+    rows = named_rows(permitted_rows(actor, Action.READ, Rollout.objects.all()), public_ids)
     return {str(key): name for key, name in rows.values_list("public_id", "name")}
 
 
-def public_ids(*, actor: Actor, names: Iterable[str]) -> dict[str, UUID]:
+def rollout_public_ids(*, actor: Actor, names: Iterable[str]) -> dict[str, UUID]:
     """Return the public ids of rollouts, by name."""
-    rows = permitted(actor, Action.READ, Rollout.objects.all()).filter(name__in=list(names))
+    rows = permitted_rows(actor, Action.READ, Rollout.objects.all()).filter(name__in=list(names))
     return dict(rows.values_list("name", "public_id"))
 
 
-def rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
+def get_rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
     """Return a rollout by its public id.
 
     Raises:
         NotFoundError: there is none in this domain.
     """
-    return one_by_id(rollouts(actor=actor), public_id, "rollout")
+    return one_by_id(list_rollouts(actor=actor), public_id, "rollout")
 
 
-def progress(rollout: Rollout) -> RolloutProgress:
+def rollout_progress(rollout: Rollout) -> RolloutProgress:
     """Return the progress of a rollout, in three queries for any size."""
     return progress_of([rollout])[rollout.pk]
 
 
 def progress_of(found: Sequence[Rollout]) -> dict[int, RolloutProgress]:
     """Return the progress of rollouts, by internal id, in three queries for any number of them."""
-    keys = [one.pk for one in found]
+    keys = [rollout.pk for rollout in found]
     by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
     waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
     for wave_row in Wave.objects.filter(rollout__in=keys).order_by("rollout_id", "index"):
         groups = _grouped(by_wave.get(wave_row.pk, {}))
         waves[wave_row.rollout_id].append(WaveProgress(wave_row, sum(groups.values()), groups))
-    return {one.pk: _progress(one, waves[one.pk], causes.get(one.pk, [])) for one in found}
+    return {rollout.pk: _progress(rollout, waves[rollout.pk], causes.get(rollout.pk, [])) for rollout in found}
 
 
 def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
@@ -179,8 +179,8 @@ def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
 
 def _progress(rollout: Rollout, waves: list[WaveProgress], causes: list[tuple[str, int]]) -> RolloutProgress:
     whole: Counter[str] = Counter()
-    for one in waves:
-        whole.update(one.groups)
+    for wave in waves:
+        whole.update(wave.groups)
     budget = whole.total() * rollout.error_permille // 1000
     return RolloutProgress(waves, dict(whole), causes, budget, _step(rollout, waves, whole))
 
@@ -192,14 +192,14 @@ def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, i
     if rollout.state == Rollout.State.ABORTING:
         left = sum(whole.get(name, 0) for name in ("waiting", "offered", "installing"))
         return RolloutStep("aborting", placed - left, placed)
-    opening = next((one for one in waves if one.wave.state == Wave.State.OPENING), None)
+    opening = next((wave for wave in waves if wave.wave.state == Wave.State.OPENING), None)
     if opening is None:
         return None
     name = f"opening wave {opening.wave.index + 1}"
     return RolloutStep(name, opening.devices - opening.groups.get("waiting", 0), opening.devices)
 
 
-def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
+def rollout_tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
     """Return, in one query, how many devices of each rollout are in which group, by the rollout's internal id."""
     return {key: _grouped(statuses) for key, statuses in count_by_rollout(found).items()}
 
@@ -208,21 +208,21 @@ def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
 class AssignmentFilter:
     """The filter of the assignment list."""
 
-    device: str = reference("The device that is updated.", "Assignment.device")
-    rollout: str = reference("The rollout that the update belongs to.", "Assignment.rollout")
-    status: str = choice("The last status that the device reported.", Status.values, "Assignment.status")
-    group: str = choice(
+    device: str = reference_field("The device that is updated.", "Assignment.device")
+    rollout: str = reference_field("The rollout that the update belongs to.", "Assignment.rollout")
+    status: str = choice_field("The last status that the device reported.", Status.values, "Assignment.status")
+    group: str = choice_field(
         "The status, as the console shows it.", tuple(dict.fromkeys(GROUPS.values())), "Assignment.status"
     )
 
 
-def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) -> QuerySet[Assignment]:
+def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) -> QuerySet[Assignment]:
     """Return the assignments that match, newest first."""
-    rows = permitted(actor, Action.READ, Assignment.objects.all())
+    rows = permitted_rows(actor, Action.READ, Assignment.objects.all())
     if wanted.device:
         rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
     if wanted.rollout:
-        rows = rows.filter(rollout=one_referred(rollouts(actor=actor), wanted.rollout, "rollout"))
+        rows = rows.filter(rollout=one_referred(list_rollouts(actor=actor), wanted.rollout, "rollout"))
     # Of the few assignments of one device the status is looked at row by row, so it is asked of an expression: an index
     # of it would lead SQLite, which knows no numbers, through all that the domain has in that status.
     column = "said" if wanted.device else "status"
@@ -237,7 +237,9 @@ def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) 
 def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
     """Return the messages of devices about assignments, by internal id, oldest first, in one query."""
     said: defaultdict[int, list[str]] = defaultdict(list)
-    rows = AssignmentEvent.objects.filter(assignment__in=[one.pk for one in found]).order_by("assignment_id", "id")
+    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in found]).order_by(
+        "assignment_id", "id"
+    )
     for key, message in rows.values_list("assignment_id", "text"):
         if len(said[key]) < MOST_MESSAGES:
             said[key].append(message)
@@ -257,6 +259,6 @@ def open_assignments(device: Device) -> list[Assignment]:
     rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
         "bundle__files"
     )
-    found = list(rows.order_by("id"))
-    found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
-    return found
+    assignments = list(rows.order_by("id"))
+    assignments.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
+    return assignments

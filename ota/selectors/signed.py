@@ -1,7 +1,7 @@
 """Facts that the release officers signed about a bundle, read only from their signed documents.
 
-``refusal`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at offer and
-at download: rows of the database can only narrow what it allows.
+``bundle_refusal`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at
+offer and at download: rows of the database can only narrow what it allows.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from tuf.api.metadata import Snapshot, Timestamp
 
 from devices.models import Device
 from devices.twin_documents import ComponentState
-from ota.eligibility import ObstacleKind, Reason, because, of_part
+from ota.eligibility import ObstacleKind, Reason, make_reason, of_part
 from ota.models import Bundle, BundleFile
 from ota.selectors import parts
 from ota.trust import gate
@@ -23,7 +23,7 @@ from pki.kernel import canonical, clock
 from pki.kernel.errors import DomainError, InvalidError
 
 
-def refusal(bundle: Bundle, device: Device) -> Reason | None:
+def bundle_refusal(bundle: Bundle, device: Device) -> Reason | None:
     """Return why a device may not receive a bundle now, or None when officers' signatures allow it.
 
     The officers of the device's domain have signed the bundle and not withdrawn it, their documents have not expired,
@@ -34,11 +34,11 @@ def refusal(bundle: Bundle, device: Device) -> Reason | None:
         device: who would be given it.
     """
     if bundle.domain_id != device.domain_id:
-        return because(ObstacleKind.OTHER_DOMAIN)
+        return make_reason(ObstacleKind.OTHER_DOMAIN)
     return _whole(bundle, Recipient(str(device.hardware_model.class_id), device.audience))
 
 
-def objection(bundle: Bundle, class_id: str) -> Reason | None:
+def class_objection(bundle: Bundle, class_id: str) -> Reason | None:
     """Return why no device of a hardware class may receive a bundle, or None when some may.
 
     Args:
@@ -50,11 +50,11 @@ def objection(bundle: Bundle, class_id: str) -> Reason | None:
 
 def blanket_refusal(bundle: Bundle) -> Reason | None:
     """Return why devices of no hardware that a bundle names may receive it, or None when some may."""
-    classes = [str(one.class_id) for one in bundle.hardware_models.all()]
-    found = [objection(bundle, class_id) for class_id in classes]
-    if not found:
+    classes = [str(model.class_id) for model in bundle.hardware_models.all()]
+    reasons = [class_objection(bundle, class_id) for class_id in classes]
+    if not reasons:
         return UNSIGNED
-    return found[0] if all(found) else None
+    return reasons[0] if all(reasons) else None
 
 
 def hold_roots(slugs: Iterable[str]) -> None:
@@ -66,13 +66,13 @@ def hold_roots(slugs: Iterable[str]) -> None:
 def lists_file(bundle: Bundle, file: BundleFile) -> bool:
     """Return whether the signed ``bundle.json`` names a stored file: path, role, length and digest.
 
-    The caller has asked ``refusal``, so that the manifest is the one that officers signed.
+    The caller has asked ``bundle_refusal``, so that the manifest is the one that officers signed.
     """
     said = {"path": file.path, "role": str(file.role), "size": file.size, "sha256": file.sha256}
     return any(all(one.get(name) == value for name, value in said.items()) for one in bundle.manifest["files"])
 
 
-def described(device: Device, components: Mapping[str, ComponentState]) -> dict[str, ComponentState]:
+def describe_components(device: Device, components: Mapping[str, ComponentState]) -> dict[str, ComponentState]:
     """Return what a device reports to run, in the officers' words where its digest is that of an image they signed.
 
     Version and counter of such an image are those of its signed ``bundle.json``, not those that the device reports, and
@@ -82,7 +82,7 @@ def described(device: Device, components: Mapping[str, ComponentState]) -> dict[
         device: that reports.
         components: component to version, sha256, counter and confirmed.
     """
-    digests = [one["sha256"] for one in components.values()]
+    digests = [component["sha256"] for component in components.values()]
     rows = Bundle.objects.filter(domain=device.domain_id, component__in=components, files__role="image")
     rows = rows.filter(files__sha256__in=digests).select_related("domain").prefetch_related("files").distinct()
     known = list(rows.order_by("-id"))
@@ -91,13 +91,16 @@ def described(device: Device, components: Mapping[str, ComponentState]) -> dict[
 
 def _described(device: Device, component: str, said: ComponentState, known: list[Bundle]) -> ComponentState:
     class_id = str(device.hardware_model.class_id)
-    fits = [one for one in known if one.component == component and one.image.sha256 == said["sha256"]]
-    found = [one.manifest for one in fits if _vouched(one, class_id)]
-    if not found:
+    fits = [bundle for bundle in known if bundle.component == component and bundle.image.sha256 == said["sha256"]]
+    manifests = [bundle.manifest for bundle in fits if _vouched(bundle, class_id)]
+    if not manifests:
         return {**said, "signed": False}
     # Several bundles may have the same bytes: take the one that the device names, else the newest.
     names = said["version"], said["counter"]
-    chosen = next((one for one in found if (one["version"], one["security_counter"]) == names), found[0])
+    chosen = next(
+        (manifest for manifest in manifests if (manifest["version"], manifest["security_counter"]) == names),
+        manifests[0],
+    )
     return {**said, "version": chosen["version"], "counter": chosen["security_counter"], "signed": True}
 
 
@@ -106,7 +109,7 @@ def _vouched(bundle: Bundle, class_id: str) -> bool:
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     digest = view.listed(bundle.target_path, clock.now()).sha256
     is_signed = bool(digest) and digest == _digest(bundle) and _agrees(bundle)
-    return is_signed and class_id in {one["class_id"] for one in bundle.manifest["hw"]}
+    return is_signed and class_id in {hardware["class_id"] for hardware in bundle.manifest["hw"]}
 
 
 def _digest(bundle: Bundle) -> str:
@@ -123,7 +126,7 @@ def _whole(bundle: Bundle, recipient: Recipient) -> Reason | None:
     try:
         members = parts.parts_of(bundle)  # by the parts.json that the manifest names, which is the signed one by now
     except DomainError as error:
-        return because(ObstacleKind.PART_UNREADABLE, why=error.detail)
+        return make_reason(ObstacleKind.PART_UNREADABLE, why=error.detail)
     for part in members:
         if why := _of_one(view, part, recipient):
             return of_part(str(part), why)
@@ -138,8 +141,8 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> Reason 
     if listed.sha256 != _digest(bundle) or bundle.digest != listed.sha256:
         return UNSIGNED
     if not _agrees(bundle):
-        return because(ObstacleKind.ROWS_DIFFER)
-    return gate.refusal(bundle.manifest, listed.floors, recipient)
+        return make_reason(ObstacleKind.ROWS_DIFFER)
+    return gate.gate_refusal(bundle.manifest, listed.floors, recipient)
 
 
 def _agrees(bundle: Bundle) -> bool:
@@ -148,11 +151,11 @@ def _agrees(bundle: Bundle) -> bool:
     same = all(getattr(bundle, name) == said[name] for name in ("component", "version", "security_counter"))
     same &= bundle.name == said["id"]
     same &= (bundle.kind == Bundle.Kind.COMPOSITE) == (said["kind"] == Bundle.Kind.COMPOSITE)  # it decides about parts
-    images = [one for one in bundle.files.all() if one.role == BundleFile.Role.IMAGE]
+    images = [file for file in bundle.files.all() if file.role == BundleFile.Role.IMAGE]
     return same and len(images) == 1 and lists_file(bundle, images[0])
 
 
-def newest(slug: str) -> dict[str, int]:
+def newest_versions(slug: str) -> dict[str, int]:
     """Return the versions of the newest snapshot and timestamp: devices learn by them that nothing is hidden."""
     store = Repository(settings.FLEET_DIR / "tuf" / slug)
     timestamp = store.newest(Timestamp)

@@ -10,7 +10,7 @@ from ota.models import Assignment, Rollout, StatusCount
 
 def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
     """Return the numbers of devices by status of each wave (internal id) of some rollouts."""
-    rows = StatusCount.objects.filter(rollout__in=[one.pk for one in found]).values_list("wave_id", "status")
+    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in found]).values_list("wave_id", "status")
     counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for wave, status, devices in rows.annotate(there=Sum("devices")).order_by():
         if devices:
@@ -20,7 +20,7 @@ def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
 
 def count_by_rollout(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
     """Return the numbers of devices by status of each rollout (internal id)."""
-    counted: dict[int, Counter[str]] = {one.pk: Counter() for one in found}
+    counted: dict[int, Counter[str]] = {rollout.pk: Counter() for rollout in found}
     rows = StatusCount.objects.filter(rollout__in=list(counted)).values_list("rollout_id", "status")
     for key, status, devices in rows.annotate(there=Sum("devices")).order_by():
         if devices:
@@ -35,7 +35,7 @@ def count_causes(found: Iterable[Rollout], most: int) -> dict[int, list[tuple[st
         found: the rollouts.
         most: causes of one rollout.
     """
-    rows = StatusCount.objects.filter(rollout__in=[one.pk for one in found], status=Assignment.Status.ERROR)
+    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in found], status=Assignment.Status.ERROR)
     told = rows.values_list("rollout_id", "reason").annotate(there=Sum("devices")).filter(there__gt=0)
     causes: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, reason, devices in told.order_by("-there", "reason").iterator():

@@ -16,10 +16,14 @@ MAX_ARENA = 1 << 40
 MOST_DEVICES = 101
 
 
-def reported(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
+def note_arenas(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
     """Store the memory use of each model that a device has confirmed, from its signed report."""
     actor.require_device(device.key)
-    said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}
+    said = {
+        component["sha256"]: int(component["arena"])
+        for component in components.values()
+        if component["confirmed"] and "arena" in component
+    }
     if not said:
         return
     images = BundleFile.objects.filter(

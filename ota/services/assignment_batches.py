@@ -38,7 +38,9 @@ class _Row:
     status: str
 
 
-def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> prepared_sql.PreparedInsert:
+def plan_assignments(
+    rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]
+) -> prepared_sql.PreparedInsert:
     """Return waiting assignments to add to a rollout that is preparing (``quick.write_many``).
 
     Args:
@@ -75,9 +77,9 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     rows = _locked(Assignment.objects.filter(device_id__in=devices, closed_at__isnull=True))
     known = {pk: (str(key), state) for pk, key, state in
              Device.objects.filter(pk__in=devices).values_list("pk", "public_id", "state")}  # fmt: skip
-    wanted = [one for one in rows if one.pk in previous and one.status == Status.WAITING]
-    lost = {one.pk: known[one.device][1] for one in wanted if known[one.device][1] in GONE}
-    ready = [one for one in wanted if one.pk not in lost]
+    wanted = [row for row in rows if row.pk in previous and row.status == Status.WAITING]
+    lost = {row.pk: known[row.device][1] for row in wanted if known[row.device][1] in GONE}
+    ready = [row for row in wanted if row.pk not in lost]
     replaced = _replaced(bundle, ready, rows)
     if len(ready) > OFFERED_BESIDE_OTHERS and replaced:
         # Each of these writes two more rows: the next transaction continues.
@@ -88,11 +90,11 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     _end(replaced)
     _schedule(ready, previous)
     _desire(actor, bundle, ready)
-    _note(known[one.device][0] for one in ready)
+    _note(known[row.device][0] for row in ready)
     return ready[-1].pk if len(ready) + len(lost) < len(wanted) else max(previous)
 
 
-def cancel(keys: Sequence[int]) -> None:
+def cancel_assignments(keys: Sequence[int]) -> None:
     """Cancel assignments of a rollout: those not fetched end at once; the other devices receive a cancellation.
 
     Args:
@@ -100,12 +102,12 @@ def cancel(keys: Sequence[int]) -> None:
     """
     rows = Assignment.objects.filter(pk__in=keys, closed_at__isnull=True)
     locked = _locked(rows)
-    ended = [one.pk for one in locked if one.status in {Status.WAITING, Status.SCHEDULED}]
+    ended = [row.pk for row in locked if row.status in {Status.WAITING, Status.SCHEDULED}]
     now, status = clock.now(), Status.CANCELED.value
     events = [(pk, now, status, CANCELED_BY_OPERATOR) for pk in ended]
     prepared_sql.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
     # What waits is not offered, so that no answer to a device depends on it.
-    if any(one.status == Status.SCHEDULED for one in locked):
+    if any(row.status == Status.SCHEDULED for row in locked):
         _note(map(str, rows.filter(status=Status.SCHEDULED).values_list("device__public_id", flat=True)))
     if len(ended) < len(locked):
         begun = rows.exclude(status__in=[Status.WAITING, Status.SCHEDULED, Status.CANCELING])
@@ -116,31 +118,31 @@ def cancel(keys: Sequence[int]) -> None:
 
 def _locked(rows: QuerySet[Assignment]) -> list[_Row]:
     """Return assignments in the order of their ids, locked until the transaction ends."""
-    found = rows.select_for_update().order_by("id")
-    return [_Row(*one) for one in found.values_list("id", "action_id", "device_id", "bundle_id", "status")]
+    assignments = rows.select_for_update().order_by("id")
+    return [_Row(*one) for one in assignments.values_list("id", "action_id", "device_id", "bundle_id", "status")]
 
 
 def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None:
     """Offer assignments, with one statement per bundle: devices run few different bundles."""
     facts = {"status": Status.SCHEDULED.value, "updated_at": clock.now()}
-    for bundle in {previous[one.pk] for one in ready}:
-        keys = [one.pk for one in ready if previous[one.pk] == bundle]
+    for bundle in {previous[row.pk] for row in ready}:
+        keys = [row.pk for row in ready if previous[row.pk] == bundle]
         Assignment.objects.filter(pk__in=keys).update(previous_bundle_id=bundle, **facts)
 
 
 def _replaced(bundle: Bundle, ready: Sequence[_Row], rows: Sequence[_Row]) -> dict[int, str]:
     """Return the open assignments for a component of this bundle, with the reason of their cancellation."""
-    by_device = {one.device: one for one in ready}
-    older = [one for one in rows if one.status != Status.WAITING and one.device in by_device]
-    bundles = Bundle.objects.in_bulk({one.bundle for one in older})
-    ours = components(bundle)
-    giving_way = {key for key, one in bundles.items() if ours & components(one)}
+    by_device = {row.device: row for row in ready}
+    older = [row for row in rows if row.status != Status.WAITING and row.device in by_device]
+    bundles = Bundle.objects.in_bulk({row.bundle for row in older})
+    ours = bundle_component_names(bundle)
+    giving_way = {key for key, one in bundles.items() if ours & bundle_component_names(one)}
     return {
-        one.pk: f"superseded by action {by_device[one.device].action_id}" for one in older if one.bundle in giving_way
+        row.pk: f"superseded by action {by_device[row.device].action_id}" for row in older if row.bundle in giving_way
     }
 
 
-def components(bundle: Bundle) -> set[str]:
+def bundle_component_names(bundle: Bundle) -> set[str]:
     """Return the components that a bundle writes."""
     return {bundle.component, *(part["component"] for part in bundle.facts.get("parts", []))}
 
@@ -156,12 +158,12 @@ def _end(reasons: Mapping[int, str]) -> None:
 
 def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
     actions = {row.device: row.action_id for row in ready}
-    for one in parts.whole(bundle):
-        wish = {"version": one.version, "counter": one.security_counter}
-        twins.desire_many(actor=actor, component=one.component, wish=wish, actions=actions)
+    for part in parts.bundle_and_parts(bundle):
+        wish = {"version": part.version, "counter": part.security_counter}
+        twins.desire_many(actor=actor, component=part.component, wish=wish, actions=actions)
 
 
 def _note(keys: Iterable[str]) -> None:
     # Without a name the feed would announce a change of all devices.
     if named := list(keys):
-        changes.note(*named)
+        changes.note_changes(*named)

@@ -10,13 +10,13 @@ from devices.models import Device
 from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle
 from ota.selectors import parts
-from ota.selectors.signed import refusal
+from ota.selectors.signed import bundle_refusal
 from ota.services import proofs
 from ota.trust import protection
 from pki.kernel import clock, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, NotFoundError
-from pki.kernel.permissions import Action, permitted, require_on
+from pki.kernel.permissions import Action, permitted_rows, require_on
 from pki.services import changes, ledger, numbers
 
 Status = Assignment.Status
@@ -53,14 +53,14 @@ def of_device(device: Device, action_id: int) -> Assignment:
         NotFoundError: the action is unknown or another device's.
     """
     rows = Assignment.objects.select_related("bundle", "rollout", "device")
-    found = rows.filter(device=device, action_id=action_id).exclude(status=Status.WAITING).first()
-    if found is None:
+    assignment = rows.filter(device=device, action_id=action_id).exclude(status=Status.WAITING).first()
+    if assignment is None:
         msg = "This device has no such action."
         raise NotFoundError(msg)
-    return found
+    return assignment
 
 
-def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
+def note_retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
     """Record that a device has fetched an open action by its vendor's protocol.
 
     Raises:
@@ -71,13 +71,13 @@ def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
     if not assignment.open:
         msg = "This action has ended."
         raise NotFoundError(msg)
-    proofs.asked(actor=actor, device=device, client=protection.DDI, name="deployment")
+    proofs.note_protocol(actor=actor, device=device, client=protection.DDI, name="deployment")
     if assignment.status == Status.SCHEDULED:
         _move(assignment, Status.RETRIEVED)
     return assignment
 
 
-def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) -> Assignment:
+def store_feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) -> Assignment:
     """Store a device's feedback on an action.
 
     Feedback after the end is stored, but never reopens the action or changes its result.
@@ -111,7 +111,7 @@ def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
         presence.note_measured(assignment.device_id, metrics.INSTALL_TIME, took)
 
 
-def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
+def cancel_assignment(*, actor: Actor, assignment: Assignment) -> Assignment:
     """Send a device the cancellation of an action; an action that it has not fetched ends at once."""
     with transaction.atomic():
         rows = Assignment.objects.select_for_update(of=("self",))
@@ -127,13 +127,13 @@ def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
     return locked
 
 
-def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
+def roll_device_back(*, actor: Actor, device: Device, reason: str) -> Assignment:
     """Roll a device back to the bundle before its newest update; the update counts as failed.
 
     Raises:
         ConflictError: there is no update, or what ran before is unknown.
     """
-    updates = permitted(actor, Action.REPAIR_DEVICE, Assignment.objects.filter(kind=Kind.UPDATE))
+    updates = permitted_rows(actor, Action.REPAIR_DEVICE, Assignment.objects.filter(kind=Kind.UPDATE))
     with transaction.atomic():
         update = (
             updates.select_for_update(of=("self",))
@@ -146,7 +146,7 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
         if update is None or update.previous_bundle is None:
             msg = "The previous bundle of this device is unknown. Roll out the target bundle instead."
             raise ConflictError(msg)
-        if why := refusal(update.previous_bundle, device):
+        if why := bundle_refusal(update.previous_bundle, device):
             msg = f"The device cannot roll back to its previous bundle, {update.previous_bundle}: {why}."
             raise ConflictError(msg)
         _end(update, Status.ERROR, f"rolled back: {reason}"[:500])
@@ -161,7 +161,7 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
             previous_bundle=update.bundle,
             content_stamp=clock.unix() & 0x7FFF_FFFF,
         )
-        changes.note(device.key)
+        changes.note_changes(device.key)
         _desire(actor, back)
         detail = {"device": device.key, "bundle": back.bundle.digest, "reason": reason[:200]}
         ledger.record(actor=actor, action="device.repair", thing=("action", back.action_id), detail=detail)
@@ -170,9 +170,9 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
 
 def _desire(actor: Actor, assignment: Assignment) -> None:
     """Set the device's target in its twin: for a composite also each part."""
-    for one in parts.whole(assignment.bundle):
-        wish = {"version": one.version, "counter": one.security_counter, "action": assignment.action_id}
-        twins.desire(actor=actor, device=assignment.device, component=one.component, wish=wish)
+    for part in parts.bundle_and_parts(assignment.bundle):
+        wish = {"version": part.version, "counter": part.security_counter, "action": assignment.action_id}
+        twins.set_target(actor=actor, device=assignment.device, component=part.component, wish=wish)
 
 
 def _move(assignment: Assignment, status: str) -> None:
@@ -183,18 +183,18 @@ def _move(assignment: Assignment, status: str) -> None:
 
 def _end(assignment: Assignment, status: str, reason: str) -> None:
     assignment.status = status
-    assignment.reason = intake.kept(reason, 500)
+    assignment.reason = intake.kept_text(reason, 500)
     assignment.updated_at = assignment.closed_at = clock.now()
     assignment.save(update_fields=["status", "reason", "updated_at", "closed_at"])
-    changes.note(assignment.device.key)
-    AssignmentEvent.objects.create(assignment=assignment, status=status, text=intake.kept(reason, LONGEST_TEXT))
+    changes.note_changes(assignment.device.key)
+    AssignmentEvent.objects.create(assignment=assignment, status=status, text=intake.kept_text(reason, LONGEST_TEXT))
 
 
 def _tell(assignment: Assignment, status: str, texts: Sequence[str]) -> None:
     room = MOST_EVENTS - assignment.events.count()
     AssignmentEvent.objects.bulk_create(
         [
-            AssignmentEvent(assignment=assignment, status=status, text=intake.kept(text, LONGEST_TEXT))
+            AssignmentEvent(assignment=assignment, status=status, text=intake.kept_text(text, LONGEST_TEXT))
             for text in list(texts)[: min(MOST_TEXTS, max(room, 0))]
         ]
     )

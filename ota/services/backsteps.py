@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from devices.models import HardwareModel
 from ota.errors import RefusedBundleError
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest
 from ota.manifest.reader import COUNTER_GOES_BACK, VERSION_GOES_BACK
 from ota.manifest.versions import looks_older
@@ -26,8 +26,8 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
             is below the floor that officers signed.
     """
     models = list(hardware)
-    _demand_above_floor(slug, wanted.component, [str(one.class_id) for one in models], wanted.security_counter)
-    keys = [one.pk for one in models]
+    _demand_above_floor(slug, wanted.component, [str(model.class_id) for model in models], wanted.security_counter)
+    keys = [model.pk for model in models]
     before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
     found = _backsteps(before, wanted.version, wanted.security_counter)
     _demand_acknowledged(found, wanted.acknowledges)
@@ -37,11 +37,11 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
         return judgement
-    statements = [*judgement.statements, *(statement("order", "muster", text) for text in said)]
+    statements = [*judgement.statements, *(report_line("order", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "order": said}, statements)
 
 
-def demand_acknowledged(bundle: Bundle) -> list[str]:
+def demand_acknowledged_backsteps(bundle: Bundle) -> list[str]:
     """Return the steps back of a bundle, and what its format cannot express of its version; officers read both.
 
     Raises:
@@ -49,8 +49,8 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
             counter is below the floor that officers signed.
     """
     models, slug = list(bundle.hardware_models.all()), bundle.domain.slug
-    _demand_above_floor(slug, bundle.component, [str(one.class_id) for one in models], bundle.security_counter)
-    keys = [one.pk for one in models]
+    _demand_above_floor(slug, bundle.component, [str(model.class_id) for model in models], bundle.security_counter)
+    keys = [model.pk for model in models]
     before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
     found = _backsteps(before, bundle.version, bundle.security_counter)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
@@ -60,14 +60,14 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
 
 def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
     """Return the steps back, by the word that acknowledges each."""
-    found: dict[str, str] = {}
-    for one in before:
-        if looks_older(version, one.version):
-            found.setdefault(VERSION_GOES_BACK, f"version goes back from {one.version} to {version}")
-        if counter < one.security_counter:
-            text = f"security counter goes back from {one.security_counter} to {counter}"
-            found.setdefault(COUNTER_GOES_BACK, text)
-    return found
+    backsteps: dict[str, str] = {}
+    for bundle in before:
+        if looks_older(version, bundle.version):
+            backsteps.setdefault(VERSION_GOES_BACK, f"version goes back from {bundle.version} to {version}")
+        if counter < bundle.security_counter:
+            text = f"security counter goes back from {bundle.security_counter} to {counter}"
+            backsteps.setdefault(COUNTER_GOES_BACK, text)
+    return backsteps
 
 
 def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> None:
@@ -82,7 +82,7 @@ def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> 
 
 
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
-    targets = online_roles.repository(slug).targets()
+    targets = online_roles.published_repository(slug).targets()
     floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
     floor = max((floors.get(one, 0) for one in classes), default=0)
     if counter < floor:

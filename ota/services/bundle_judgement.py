@@ -6,7 +6,7 @@ from ota import sandbox, sbom
 from ota.blobs import Staged
 from ota.deltas import advice
 from ota.errors import RefusedBundleError
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest, agreement
 from ota.models import Bundle
 from ota.selectors import bundles as rows
@@ -30,7 +30,7 @@ def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -
 
 def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Verify the image in the sandbox, then compare its contents with the manifest."""
-    keys = trust_keys.strangers(rows.vouching_keys(actor=actor, manifest=wanted))
+    keys = trust_keys.without_device_cas(rows.vouching_keys(actor=actor, manifest=wanted))
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
             f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
@@ -44,7 +44,7 @@ def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judg
         staged[wanted.image.path].path,
         [trust_keys.anchor_of(key) for key in keys],
         signature=staged[signature.path].path if signature else None,
-        listed={one.path: one.sha256 for one in wanted.files if one is not signature},
+        listed={file.path: file.sha256 for file in wanted.files if file is not signature},
     )
     judgement = agreement.check_agreement(
         wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement))
@@ -63,10 +63,10 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         return judgement
     with staged[entry.path].path.open("rb") as file:
         is_model = wanted.kind == Bundle.Kind.MODEL
-        found = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
-    many = found["components"]
-    said = statement("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
-    return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
+        bill = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
+    many = bill["components"]
+    said = report_line("contents", bill["format"], f"{many} component{'' if many == 1 else 's'} listed")
+    return Judgement({**judgement.facts, "sbom": bill}, [*judgement.statements, said])
 
 
 def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:

@@ -35,17 +35,17 @@ def keep_bundle(
         judgement: what was found in them.
         hardware: the hardware models that it is for.
     """
-    store, digests = blobs.store(), {one.sha256: one for one in staged.values()}
+    store, digests = blobs.blob_store(), {value.sha256: value for value in staged.values()}
     adopted: list[str] = []
     try:
         # Before the transaction: a bucket is slow, and would block other writers meanwhile.
-        adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
+        adopted.extend(sha256 for sha256, digest in digests.items() if store.adopt(digest))
         with transaction.atomic():
             composite_rules.demand_parts(
                 actor.domain, wanted, judgement.facts, hold=True
             )  # one may have been deleted since
-            storage.hold(digests)
-            adopted.extend(sha256 for sha256, one in digests.items() if not _is_kept(one) and store.adopt(one))
+            storage.lock_digests(digests)
+            adopted.extend(sha256 for sha256, digest in digests.items() if not _is_kept(digest) and store.adopt(digest))
             bundle = _rows(actor, wanted, staged, judgement, hardware)
             detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
             ledger.record(
@@ -55,7 +55,7 @@ def keep_bundle(
                 detail={**detail, "report": judgement.statements},
             )
     except BaseException:
-        storage.forget(adopted)
+        storage.forget_bytes(adopted)
         raise
     return bundle
 
@@ -63,7 +63,7 @@ def keep_bundle(
 def _is_kept(one: Staged) -> bool:
     """Return whether the stored bytes still exist: another upload or a deletion may have removed them."""
     with suppress(BlobNotFoundError):
-        return blobs.store().size(one.sha256) == one.size
+        return blobs.blob_store().size(one.sha256) == one.size
     return False
 
 
@@ -75,7 +75,7 @@ def _rows(
     hardware: list[HardwareModel],
 ) -> Bundle:
     bundle = Bundle.objects.create(
-        domain=ground.domain(actor.domain),
+        domain=ground.get_domain(actor.domain),
         digest=wanted.digest,
         name=wanted.id,
         version=wanted.version,
@@ -110,7 +110,7 @@ def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel])
     return {
         model.name: [
             reason.to_dict()
-            for reason in fit.verdict(wanted.kind, wanted.format, judgement.facts, fitting.profile(model))
+            for reason in fit.fit_verdict(wanted.kind, wanted.format, judgement.facts, fitting.current_profile(model))
         ]
         for model in hardware
     }

@@ -17,7 +17,7 @@ from ota.selectors import bundles as rows
 from ota.services import backsteps, bundle_judgement, bundle_rows, successors
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DomainError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.services import ledger
 
 _logger = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         ConflictError: this version exists with other content.
         VerifierError: it could not be judged.
     """
-    uploaded = permitted(actor, Action.UPLOAD_BUNDLE, rows.bundles(actor=actor))
+    uploaded = permitted_rows(actor, Action.UPLOAD_BUNDLE, rows.list_bundles(actor=actor))
     wanted = parse_manifest(manifest)
     known = uploaded.filter(digest=wanted.digest).first()
     if known:
         return known
     hardware = _hardware(actor.domain, wanted)
     _demand_new(actor.domain, wanted)
-    store = blobs.store()
+    store = blobs.blob_store()
     try:
         with store.staging() as area:
             staged = _stage(store, area, wanted, files)
@@ -67,13 +67,17 @@ def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -
 
 def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
     """Return the registered hardware models that the manifest names."""
-    classes = {one.class_id for one in wanted.hw}
-    models = {one.class_id: one for one in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)}
-    for one in wanted.hw:
-        model = models.get(one.class_id)
-        if model is None or model.vendor_id != one.vendor_id:
-            msg = f"The hardware {one.name!r} ({one.class_id}) is not registered here. Register it or correct `hw`."
-            raise RefusedBundleError(msg, hardware=str(one.class_id))
+    classes = {hardware.class_id for hardware in wanted.hw}
+    models = {
+        hardware_model.class_id: hardware_model
+        for hardware_model in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)
+    }
+    for hardware in wanted.hw:
+        model = models.get(hardware.class_id)
+        if model is None or model.vendor_id != hardware.vendor_id:
+            named = f"{hardware.name!r} ({hardware.class_id})"
+            msg = f"The hardware {named} is not registered here. Register it or correct `hw`."
+            raise RefusedBundleError(msg, hardware=str(hardware.class_id))
     return sorted(models.values(), key=lambda model: model.name)
 
 

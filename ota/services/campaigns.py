@@ -20,7 +20,7 @@ from pki import selectors as ground
 from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.models import Authority
 
 COMPONENT = "config"
@@ -37,7 +37,7 @@ class Campaign:
     config: bytes
 
 
-def anchors(
+def write_anchors_bundle(
     *,
     actor: Actor,
     drop: frozenset[str] = frozenset(),
@@ -62,15 +62,15 @@ def anchors(
         InvalidError: the address is none, or something else is malformed.
     """
     orders.check_orders(further)
-    hardware = permitted(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
-    rows = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
+    hardware = permitted_rows(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
+    rows = [row for row in ground.list_authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
-    models = list(hardware.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else hardware)
+    models = list(hardware.filter(pk__in=[device.hardware_model_id for device in wipe]) if wipe else hardware)
     if not kept or not models:
         msg = "An anchor campaign needs at least one root to keep and one hardware model."
         raise ConflictError(msg)
     counter = _next_counter(actor.domain)
-    told: dict[str, object] = {"wipe": [one.key for one in wipe]} if wipe else {}
+    told: dict[str, object] = {"wipe": [device.key for device in wipe]} if wipe else {}
     told |= {**_address(actor.domain, server), **orders_in_force(actor.domain), **further}
     return _written(counter, [certificate_pem(bytes(row.der)) for row in kept], told, models)
 
@@ -87,7 +87,7 @@ def _next_counter(slug: str) -> int:
     published = uploaded.filter(release__published_at__isnull=False)
     last = published.aggregate(last=Max("security_counter"))["last"] or 0
     taken = set(uploaded.values_list("version", flat=True))
-    counter = next(one for one in count(last + 1) if _version(one) not in taken)
+    counter = next(number for number in count(last + 1) if _version(number) not in taken)
     if counter > MAX_COUNTER:
         msg = (
             f"A configuration with the highest security counter ({MAX_COUNTER}) was published; no later one is "
@@ -126,9 +126,9 @@ def orders_in_force(domain: str) -> dict[str, object]:
     newest = _in_force(domain)
     if newest is None or not any(newest.facts.get("orders", {}).values()):
         return {}
-    with blobs.store().at_hand(newest.image.sha256) as path:
+    with blobs.blob_store().at_hand(newest.image.sha256) as path:
         document = intake.map_of(canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG), "configuration")
-    return {name: one for name, one in orders.check_orders(document).items() if one}
+    return {name: order for name, order in orders.check_orders(document).items() if order}
 
 
 def _in_force(domain: str) -> Bundle | None:

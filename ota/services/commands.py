@@ -11,7 +11,7 @@ from ota.models import Command
 from pki.kernel import clock, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
-from pki.kernel.permissions import Action, permitted, pick_one, require_on
+from pki.kernel.permissions import Action, permitted_rows, pick_one, require_on
 from pki.models import TrustDomain
 from pki.services import changes, ledger
 
@@ -23,7 +23,7 @@ LONGEST_RESULT = 500
 MISMATCH = "mismatch"
 
 
-def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int = 60) -> Command:
+def queue_command(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int = 60) -> Command:
     """Queue a command for a device; an identical pending command is returned unchanged.
 
     Args:
@@ -37,7 +37,7 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
         InvalidError: an unknown word, no reason, or an end that is too near or too far.
         ConflictError: the device is out of service.
     """
-    devices = permitted(actor, Action.COMMAND_DEVICE, Device.objects.all())
+    devices = permitted_rows(actor, Action.COMMAND_DEVICE, Device.objects.all())
     _check(kind, reason, minutes)
     with transaction.atomic():
         device = pick_one(devices.select_for_update(of=("self",)), device)
@@ -57,7 +57,7 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
             created_by=actor.key[:120],
             expires_at=clock.now() + timedelta(minutes=minutes),
         )
-        changes.note(device.key)
+        changes.note_changes(device.key)
         detail = {"device": device.key, "kind": kind, "reason": made.reason}
         ledger.record(actor=actor, action="command.given", thing=("command", made.key), detail=detail)
     return made
@@ -69,7 +69,7 @@ def waiting_for(device: Device) -> QuerySet[Command]:
     return rows.order_by("id")
 
 
-def delivered(*, actor: Actor, device: Device) -> None:
+def note_delivered(*, actor: Actor, device: Device) -> None:
     """Record that a device has fetched its pending commands."""
     actor.require_device(device.key)
     waiting_for(device).filter(state=State.WAITING).update(state=State.DELIVERED)
@@ -88,21 +88,21 @@ def answer_command(*, actor: Actor, device: Device, public_id: str, state: str, 
         msg = f"`state` must be one of {', '.join(sorted(ANSWERS))}."
         raise InvalidError(msg)
     with transaction.atomic():
-        found = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
-        if found is None:
+        command = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
+        if command is None:
             msg = "There is no such command for this device."
             raise NotFoundError(msg)
-        if found.closed_at is not None:
-            if found.state == state:
-                return found
-            msg = f"The command is already {found.state}."
+        if command.closed_at is not None:
+            if command.state == state:
+                return command
+            msg = f"The command is already {command.state}."
             raise ConflictError(msg)
-        _close(found, State(state), result)
-        if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
-            distrust.unattested(actor=actor, device=device, reason=result)
-        detail = {"device": device.key, "kind": found.kind, "state": state}
-        ledger.record(actor=actor, action="command.answered", thing=("command", found.key), detail=detail)
-    return found
+        _close(command, State(state), result)
+        if command.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
+            distrust.report_unattested(actor=actor, device=device, reason=result)
+        detail = {"device": device.key, "kind": command.kind, "state": state}
+        ledger.record(actor=actor, action="command.answered", thing=("command", command.key), detail=detail)
+    return command
 
 
 def cancel(*, actor: Actor, command: Command) -> Command:
@@ -116,7 +116,7 @@ def cancel(*, actor: Actor, command: Command) -> Command:
     return found
 
 
-def expire(*, domain: TrustDomain) -> int:
+def expire_commands(*, domain: TrustDomain) -> int:
     """Close expired commands (a leased job); return how many."""
     rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
     closed = 0
@@ -131,9 +131,9 @@ def expire(*, domain: TrustDomain) -> int:
 
 
 def _close(command: Command, state: Command.State, result: str) -> None:
-    command.state, command.result, command.closed_at = state, intake.kept(result, LONGEST_RESULT), clock.now()
+    command.state, command.result, command.closed_at = state, intake.kept_text(result, LONGEST_RESULT), clock.now()
     command.save(update_fields=["state", "result", "closed_at"])
-    changes.note(command.device.key)
+    changes.note_changes(command.device.key)
 
 
 def _check(kind: str, reason: str, minutes: int) -> None:

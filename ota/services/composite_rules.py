@@ -24,9 +24,9 @@ def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool 
         RefusedBundleError: it names the part, and what is wrong with it.
     """
     named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
-    found = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
-    known = {one.digest: one for one in (found.select_for_update() if hold else found)}
-    counters = {one.component: one.security_counter for one in known.values()}
+    bundles = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
+    known = {bundle.digest: bundle for bundle in (bundles.select_for_update() if hold else bundles)}
+    counters = {value.component: value.security_counter for value in known.values()}
     for part in named:
         one = known.get(part["digest"])
         if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
@@ -47,19 +47,19 @@ def demand_released(bundle: Bundle) -> None:
     except DomainError as error:
         msg = f"{error.detail} Upload and release the part, then prepare this bundle again."
         raise RefusedBundleError(msg) from error
-    for one in members:
-        release = getattr(one, "release", None)
+    for member in members:
+        release = getattr(member, "release", None)
         if release is None or release.state != Release.State.PUBLISHED:
             msg = (
-                f"The part {one} is not published. Release it first; a composite only lists bundles that are "
+                f"The part {member} is not published. Release it first; a composite only lists bundles that are "
                 "installed together."
             )
             raise RefusedBundleError(msg)
 
 
 def _demand_for(wanted: Manifest, part: Bundle) -> None:
-    classes = {str(one["class_id"]) for one in part.manifest["hw"]}
-    if strange := [one.name for one in wanted.hw if str(one.class_id) not in classes]:
+    classes = {str(hardware["class_id"]) for hardware in part.manifest["hw"]}
+    if strange := [hardware.name for hardware in wanted.hw if str(hardware.class_id) not in classes]:
         msg = f"The part {part} is not for the hardware {strange[0]}."
         raise RefusedBundleError(msg)
     if missing := sorted(set(wanted.audience) - set(part.audience)):
@@ -69,8 +69,8 @@ def _demand_for(wanted: Manifest, part: Bundle) -> None:
 
 def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
     """Compare the requirements of a part with the other parts; the device checks the rest."""
-    for one in part.manifest.get("requires", []):
-        have = counters.get(one["component"])
-        if have is not None and not is_within(one, have):
-            msg = f"The part {part} needs another {one['component']} than this composite brings."
+    for requirement in part.manifest.get("requires", []):
+        have = counters.get(requirement["component"])
+        if have is not None and not is_within(requirement, have):
+            msg = f"The part {part} needs another {requirement['component']} than this composite brings."
             raise RefusedBundleError(msg)

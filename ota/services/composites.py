@@ -31,8 +31,8 @@ def write_composite(*, bundles: Sequence[Bundle], name: str, version: str, count
     named = [{"component": b.component, "id": b.name, "version": b.version, "digest": b.digest} for b in bundles]
     parts = canonical.dumps({"schema": 1, "version": version, "parts": named})
     composite.read_parts(parts)
-    rows = [{one["class_id"]: one for one in bundle.manifest["hw"]} for bundle in bundles]
-    classes = [one for class_id, one in rows[0].items() if all(class_id in others for others in rows)]
+    rows = [{hardware["class_id"]: hardware for hardware in bundle.manifest["hw"]} for bundle in bundles]
+    classes = [hardware for class_id, hardware in rows[0].items() if all(class_id in others for others in rows)]
     audience = [one for one in AUDIENCES if all(one in bundle.audience for bundle in bundles)]
     if not classes or not audience:
         msg = "These bundles share no hardware, or no audience; a composite is for devices that can take all of them."

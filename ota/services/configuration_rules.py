@@ -29,7 +29,7 @@ def demand_configuration(actor: Actor, facts: BundleFacts) -> None:
 
 def _demand_way_back(actor: Actor, anchors: list[str]) -> None:
     """Refuse anchors without the root of an issuing CA of this server: devices could not reach it any more."""
-    issuing = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ISSUING and row.parent]
+    issuing = [row for row in ground.list_authorities(actor=actor) if row.kind == Authority.Kind.ISSUING and row.parent]
     ours = {row.parent.fingerprint for row in issuing if row.state == Authority.State.ACTIVE and row.parent}
     if not ours & set(anchors):
         msg = "The anchors include no root of this domain's CAs, so devices would no longer trust this server."

@@ -88,7 +88,7 @@ _plans: Recent[int, _Plan] = Recent(PLANNED_S)
 _pruned: Recent[int, bool] = Recent(PRUNED_S)
 
 
-def tick(*, domain: TrustDomain) -> bool:
+def make_missing_patch(*, domain: TrustDomain) -> bool:
     """Make one missing patch that devices need; return whether one was tried. A job calls this.
 
     What is wanted is found out when a wave opens or ends, when one in twenty of the devices has gone on, and every ten
@@ -114,7 +114,7 @@ def _planned(domain: TrustDomain) -> _Plan:
         return _Plan(frozenset(), 0, [], [])
     waves = frozenset(Wave.objects.filter(rollout__in=running).values_list("pk", "state"))
     counted = count_by_rollout(running).values()
-    devices = sum(many for one in counted for status, many in one.items() if status not in assignments.ENDS)
+    devices = sum(many for counts in counted for status, many in counts.items() if status not in assignments.ENDS)
     plan = _plans.get(domain.pk, lambda: _plan(domain, waves, devices))
     if not plan.holds(waves, devices):
         plan = _plan(domain, waves, devices)
@@ -143,18 +143,18 @@ def offer_patch(device: Device, bundle: Bundle, rollout_id: int | None) -> Tried
     reported = device.twin.reported
     able = reported.get("appliers", [])
     off = patches.switched_off(rollout_id) if able else set()
-    appliers = [one for one in able if one["format"] not in off]
+    appliers = [applier for applier in able if applier["format"] not in off]
     if not appliers:
         return None
     runs = _running(reported, bundle)
     rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
     offers = [
-        TriedPatch(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])
+        TriedPatch(row.format, row.base, row.sha256, row.size, row.ram) for row in rows.filter(base__in=["", runs])
     ]
     return choose_patch(offers, appliers, runs, bundle.image.size)
 
 
-def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
+def note_patch_result(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
     """Store the result of the patch that a device received; the last report counts.
 
     Raises:
@@ -221,7 +221,10 @@ def _possible(domain: TrustDomain, pairs: Sequence[Pair]) -> list[Pair]:
 def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) -> None:
     """Store the progress of each image that has changed."""
     left = Counter(pair.result for pair in waiting)
-    rows = {one.result: (one.wanted, one.done) for one in PatchWork.objects.filter(domain=domain)}
+    rows = {
+        patch_work.result: (patch_work.wanted, patch_work.done)
+        for patch_work in PatchWork.objects.filter(domain=domain)
+    }
     for result, many in Counter(pair.result for pair in wanted).items():
         now = many, many - left[result]
         if rows.get(result) != now:
@@ -231,7 +234,7 @@ def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) 
 
 def _make(domain: TrustDomain, pair: Pair) -> None:
     """Make one patch in the child; store it, or store that it is useless."""
-    store, facts = blobs.store(), {"base": pair.base, "result": pair.result, "format": pair.format}
+    store, facts = blobs.blob_store(), {"base": pair.base, "result": pair.result, "format": pair.format}
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run"))
         scratch = Path(folder)
@@ -253,7 +256,7 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
             "seconds": said.seconds,
         }
         with transaction.atomic():
-            storage.hold([staged.sha256])
+            storage.lock_digests([staged.sha256])
             store.adopt(staged)  # again only if it was collected since
             Delta.objects.create(domain=domain, **facts, **measured)
 
@@ -262,7 +265,7 @@ def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[_Sai
     """Return the child's result and the patch, which may be any bytes."""
     files = {"new": new} | ({"old": old} if old else {})
     try:
-        answer = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer
+        answer = sandbox.run_confined("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer
         said = _read(answer)
         return said, None if said.trouble else open_plain(scratch / pair.format)
     except RefusedBundleError:

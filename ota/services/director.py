@@ -20,7 +20,7 @@ LIFE = timedelta(minutes=30)
 NONCE_BYTES = 16
 
 
-def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
+def director_document(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     """Return the signed assignment of a device as JSON.
 
     Args:
@@ -33,8 +33,8 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     """
     actor.require_device(device.key)
     check_nonce(nonce)
-    assignment = offers.current(device)
-    proofs.asked(actor=actor, device=device, client=protection.NATIVE, name="director")
+    assignment = offers.current_offer(device)
+    proofs.note_protocol(actor=actor, device=device, client=protection.NATIVE, name="director")
     now = clock.now().replace(microsecond=0)
     signed: dict[str, object] = {
         "_type": "director",
@@ -43,25 +43,25 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "nonce": nonce.hex(),
         "issued": _stamp(now),
         "expires": _stamp(now + LIFE),
-        "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
+        "version": numbers.next_number(domain=device.domain, name=f"director-{device.pk}"),
         "assignments": [_row(assignment, device)] if assignment else [],
-        "newest": signed_rows.newest(actor.domain),
+        "newest": signed_rows.newest_versions(actor.domain),
     }
-    if waiting := [_command(one) for one in commands.waiting_for(device)]:
+    if waiting := [_command(command) for command in commands.waiting_for(device)]:
         signed["commands"] = waiting
-    if head := ground.ledger_head(actor=actors.system(actor.domain, "director")):
+    if head := ground.ledger_head(actor=actors.system_actor(actor.domain, "director")):
         signed["head"] = _head(actor.domain, head)
     return _signed("director", actor.domain, signed)
 
 
 def commands_for(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     """Return the same document to a device that fetches its commands, and record that it has them."""
-    data = metadata(actor=actor, device=device, nonce=nonce)
-    commands.delivered(actor=actor, device=device)
+    data = director_document(actor=actor, device=device, nonce=nonce)
+    commands.note_delivered(actor=actor, device=device)
     return data
 
 
-def time(*, actor: Actor, nonce: bytes) -> bytes:
+def signed_time(*, actor: Actor, nonce: bytes) -> bytes:
     """Return the current time, signed by the director's key, as JSON."""
     check_nonce(nonce)
     now = clock.now().replace(microsecond=0)

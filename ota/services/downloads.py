@@ -41,19 +41,19 @@ class Download:
     stamp: Stamp = ()
 
 
-def address(file: Download) -> str:
+def presigned_address(file: Download) -> str:
     """Return a presigned URL of an authorised file; empty if the device gateway must send it.
 
     It is a secret for some seconds: anyone who knows it gets the bytes, so it is never logged.
     """
     if file.path is not None or not settings.FLEET_BLOBS_DIRECT:
         return ""
-    return blobs.store().address(file.sha256, settings.FLEET_BLOBS_ADDRESS_S)
+    return blobs.blob_store().address(file.sha256, settings.FLEET_BLOBS_ADDRESS_S)
 
 
 def read_download(file: Download, start: int, length: int) -> Iterator[bytes]:
     """Yield a part of an authorised file from the folder or the bucket; a bucket waits for the network."""
-    return blobs.store().read(file.sha256, start, length)
+    return blobs.blob_store().read(file.sha256, start, length)
 
 
 def read_end(file: Download, start: int) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def read_end(file: Download, start: int) -> Iterator[bytes]:
         BlobStoreError: the bucket holds other bytes.
     """
     digest, at, held = hashlib.sha256(), 0, b""
-    for chunk in blobs.store().read(file.sha256, 0, file.size):
+    for chunk in blobs.blob_store().read(file.sha256, 0, file.size):
         digest.update(chunk)
         piece = chunk[max(start - at, 0) :]
         at += len(chunk)
@@ -90,7 +90,7 @@ def by_digest(*, actor: Actor, device: Device, sha256: str) -> Download:
     return patch or _download(actor, device, sha256=sha256)
 
 
-def image(*, actor: Actor, device: Device) -> Download:
+def current_image(*, actor: Actor, device: Device) -> Download:
     """Return the image of the device's current action: where a SUIT manifest points to.
 
     Raises:
@@ -99,7 +99,7 @@ def image(*, actor: Actor, device: Device) -> Download:
     return _download(actor, device, role=BundleFile.Role.IMAGE)
 
 
-def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Download:
+def file_by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Download:
     """Return a file of the device's current action by bundle number and file name (DDI).
 
     Raises:
@@ -118,39 +118,39 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
     if row is None or BundleFile.objects.filter(sha256=sha256).exists():
         return None
     actor.require_device(device.key)
-    assignment = offers.current(device)
+    assignment = offers.current_offer(device)
     image = assignment.bundle.image if assignment else None
     if image is None or image.sha256 != row.result:
         return None
-    file = _verified(Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch"))
+    file = _verified(Download(blobs.blob_store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch"))
     return file if _makes(row.format, sha256, row.size, image.size) else None
 
 
 @lru_cache(maxsize=1024)
 def _makes(format_: str, sha256: str, size: int, length: int) -> bool:
     """Return whether stored bytes are a patch that makes an image of a length."""
-    data = b"".join(blobs.store().read(sha256, 0, heads.needed(format_, size)))
+    data = b"".join(blobs.blob_store().read(sha256, 0, heads.bytes_needed(format_, size)))
     return heads.is_patch(format_, data, size, length)
 
 
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     actor.require_device(device.key)
-    assignment = offers.current(device)
+    assignment = offers.current_offer(device)
     alone = wanted.get("role") or wanted.get("bundle_id")  # the action's own image, or a foreign client's artefact
-    offered = [] if assignment is None else [assignment.bundle] if alone else parts.whole(assignment.bundle)
+    offered = [] if assignment is None else [assignment.bundle] if alone else parts.bundle_and_parts(assignment.bundle)
     rows = BundleFile.objects.filter(bundle__in=offered, collected_at__isnull=True)
     file = rows.filter(**wanted).select_related("bundle").order_by("id").first() if offered else None
     if assignment is None or file is None or not _is_signed(device, assignment, file):
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)
-    return _verified(Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path))
+    return _verified(Download(blobs.blob_store().path(file.sha256), file.size, file.sha256, file.sha1, file.path))
 
 
 def _is_signed(device: Device, assignment: Assignment, file: BundleFile) -> bool:
     """Return whether officers have signed a file, by the manifest that was checked: rows may change meanwhile."""
     if file.bundle_id == assignment.bundle_id:
         return signed.lists_file(assignment.bundle, file)
-    return not signed.refusal(file.bundle, device) and signed.lists_file(file.bundle, file)
+    return not signed.bundle_refusal(file.bundle, device) and signed.lists_file(file.bundle, file)
 
 
 def _verified(file: Download) -> Download:

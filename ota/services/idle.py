@@ -20,7 +20,7 @@ Status = Assignment.Status
 FETCHED = 5000
 
 
-def rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
+def idle_rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
     """Yield one row for each device certificate of all domains, or of some devices.
 
     A row has no duration when the listener must ask: the certificate is revoked, the device is not in service, or held
@@ -39,7 +39,7 @@ def rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
         yield (*row[:3], *NEVER) if row[1] in held else row
 
 
-def part(after: int, many: int) -> tuple[int, list[Idle]]:
+def idle_part(after: int, many: int) -> tuple[int, list[Idle]]:
     """Return the next certificates in order, and the number to continue from; 0 after the last part."""
     statement = _statement(HELD, " AND c.id > %s ORDER BY c.id LIMIT %s")
     found = list(_read(statement, [Status.WAITING.value, after, many]))
@@ -68,7 +68,7 @@ def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int
                     yield number, (key, device or 0, domain, *NEVER)
                     continue
                 if (domain, profile) not in known:
-                    known[domain, profile] = _renewal(profiles.fresh(slugs[domain], profile))
+                    known[domain, profile] = _renewal(profiles.fresh_profile(slugs[domain], profile))
                 spread = known[domain, profile]
                 # `Profile.renew_at` in seconds. Without a profile at once: the listener knows what to answer.
                 share = int(fingerprint[:8], 16) / 0xFFFFFFFF

@@ -6,7 +6,7 @@ from tuf.api.metadata import Root
 
 from ota.contract import root_keys
 from ota.errors import MetadataError
-from ota.services.online_roles import repository
+from ota.services.online_roles import published_repository
 from ota.trust import policy
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_raw
@@ -20,16 +20,16 @@ def machine_identities(root: Root) -> set[str]:
     Args:
         root: whose people's keys are looked up among the certified ones.
     """
-    found = own_keys.own_identities()
+    identities = own_keys.own_identities()
     for slug in TrustDomain.objects.values_list("slug", flat=True):
-        found.update(_online(slug))
+        identities.update(_online(slug))
     try:
         people = root_keys.read_root_keys(root.to_dict()).people
     except InvalidError:
-        return found  # the check of the root reports what is wrong with it
+        return identities  # the check of the root reports what is wrong with it
     named = {identity for held in people.values() for identity in held.values()}
     certified = Certificate.objects.filter(spki_sha256__in=named).values_list("spki_sha256", flat=True)
-    return found | set(certified)
+    return identities | set(certified)
 
 
 def _online(slug: str) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _online(slug: str) -> Iterator[str]:
     line = signing.signer_client("admin")
     for name in policy.ONLINE:
         yield from (key_identity(read_raw(raw)) for raw in line.every_key(slug, name).values())
-    store = repository(slug)
+    store = published_repository(slug)
     for version in store.versions(Root.type):
         try:
             yield from root_keys.read_root_keys(store.root_of(version).signed.to_dict()).online_identities()

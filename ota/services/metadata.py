@@ -10,7 +10,7 @@ from ota.contract import tuf_json
 from ota.errors import MetadataError, StaleReleaseError
 from ota.services import online_roles
 from ota.services.machine_keys import machine_identities
-from ota.services.online_roles import repository
+from ota.services.online_roles import published_repository
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load_document
 from pki import selectors as ground
@@ -26,21 +26,21 @@ from pki.services import ledger, signing
 MAX_SET = 64 << 20
 
 
-def read_metadata(slug: str, name: str) -> bytes:
+def read_published_metadata(slug: str, name: str) -> bytes:
     """Return a published metadata file.
 
     Raises:
         NotFoundError: no file of that name was published.
     """
-    return repository(slug).read(name)
+    return published_repository(slug).read(name)
 
 
 def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
     """Create missing online keys; return the public keys for the root ceremony."""
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     held = signing.signer_client("admin").create_online_keys(domain.slug)
-    if repository(domain.slug).root() is None:  # they are new: nothing names them yet
+    if published_repository(domain.slug).root() is None:  # they are new: nothing names them yet
         detail = {name: str(key.get("keyid", "")) for name, key in sorted(held.items())}
         with transaction.atomic():
             ledger.record(actor=actor, action="online-keys.created", thing=("domain", domain.slug), detail=detail)
@@ -53,7 +53,7 @@ def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[Tuf
     They sign nothing before ``switch_online_keys``, and devices trust them once officers have signed that root.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     held = signing.signer_client("admin").prepare_online_keys(domain.slug, names)
     with transaction.atomic():
         detail = {name: [key["keyid"] for key in held[name]] for name in sorted(names)}
@@ -68,8 +68,8 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
         MetadataError: the installed root does not list it yet; devices would not trust it.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
-    store, held = repository(domain.slug), signing.signer_client("admin").held_keys(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store, held = published_repository(domain.slug), signing.signer_client("admin").held_keys(domain.slug)
     root = store.root()
     for name in names:
         following = held.get(name, [])[1:]
@@ -79,7 +79,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
         # While the root names both: later, when it names the new ones only, nothing old is left to trust.
-        online_roles.freshen(domain, store, anew=True)
+        online_roles.sign_due_roles(domain, store, anew=True)
 
 
 def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
@@ -101,8 +101,8 @@ def install_root(*, actor: Actor, root: bytes) -> int:
     """
     require_action(actor, Action.INSTALL_ROOT)
     new = load_document(root, Root)
-    domain = ground.domain(actor.domain)
-    store = repository(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store = published_repository(domain.slug)
     online = signing.signer_client("admin").held_keys(domain.slug)
     with transaction.atomic(), store.lock():
         previous = store.root()
@@ -112,13 +112,13 @@ def install_root(*, actor: Actor, root: bytes) -> int:
             return new.signed.version
         policy.check_root(new, previous, online, clock.now(), machine_identities(new.signed))
         store.publish(name, root)
-        detail = {"version": new.signed.version, "officers": sorted(policy.officers(new.signed).values())}
+        detail = {"version": new.signed.version, "officers": sorted(policy.role_officers(new.signed).values())}
         ledger.record(actor=actor, action="root.installed", thing=("root", new.signed.version), detail=detail)
         # A root that lists only the next key is an emergency: the current key is no longer trusted.
         named = {name: policy.named_online(new.signed, name) for name in online}
         if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
             _switch(actor, domain, late)
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
     _retire(actor, domain, {keyid for keyids in named.values() for keyid in keyids})
     return new.signed.version
 
@@ -149,15 +149,15 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
     """
     require_action(actor, Action.INSTALL_TARGETS)
     found = _set(targets)
-    domain = ground.domain(actor.domain)
-    store = repository(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store = published_repository(domain.slug)
     with transaction.atomic(), store.lock():
         present = store.targets()
         first = found[Targets.type].signed
         if present is not None and present.signed.delegations:
             _publish_all(store, found)  # the same ones again change nothing, and others are refused
             return first.version
-        if any(one.signed.targets for one in found.values()) or documents.floors_of(first):
+        if any(value.signed.targets for value in found.values()) or documents.floors_of(first):
             msg = "The first targets list nothing; releases add to them."
             raise MetadataError(msg)
         root = _root(store)
@@ -167,11 +167,11 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
             policy.check_bin(root, first, role, found[role])
         _publish_all(store, found)
         ledger.record(actor=actor, action="targets.installed", thing=("targets", first.version))
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
     return first.version
 
 
-def publish(
+def publish_metadata(
     *, domain: TrustDomain, given: policy.Documents, bases: Mapping[str, int], exhibits: Iterable[str] = ()
 ) -> None:
     """Install officers' documents, then snapshot and timestamp; repeating this changes nothing.
@@ -186,7 +186,7 @@ def publish(
         MetadataError: not enough different people signed.
         StaleReleaseError: one of the documents changed meanwhile.
     """
-    store = repository(domain.slug)
+    store = published_repository(domain.slug)
     with store.lock():
         _demand_present(store, given, bases)
         root = _root(store)
@@ -200,9 +200,9 @@ def publish(
         for role in given.keys() - {Targets.type}:
             policy.check_bin(root, targets.signed, role, given[role])
         for text in exhibits:
-            store.publish(f"{documents.digest(text)}.bundle.json", text.encode())
+            store.publish(f"{documents.text_digest(text)}.bundle.json", text.encode())
         _publish_all(store, given)
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
 
 
 def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[str, int]) -> None:
@@ -221,7 +221,7 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         raise MetadataError(msg)
     try:
         value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")
-        found = {role: load_document(json.dumps(one).encode(), Targets) for role, one in value.items()}
+        found = {role: load_document(json.dumps(item).encode(), Targets) for role, item in value.items()}
     except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error
@@ -246,8 +246,8 @@ def _root(store: Repository) -> Root:
 
 
 def _delegations(document: Metadata[Targets] | None) -> dict[str, object] | None:
-    found = document.signed.delegations if document else None
-    return found.to_dict() if found else None
+    delegations = document.signed.delegations if document else None
+    return delegations.to_dict() if delegations else None
 
 
 def _version(document: Metadata[Targets] | None) -> int:

@@ -29,7 +29,7 @@ class PollAnswer:
     command: bool = False
 
 
-def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
+def poll_work(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
     """Return the pending work of a device; write nothing.
 
     An action that an operator cancels is shown until the device has answered, even if it may receive nothing else.
@@ -41,16 +41,16 @@ def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Pol
             nothing, because it would refuse the action, and never try it again.
     """
     actor.require_device(device.key)
-    found = open_assignments(device)
-    canceling = (one for one in found if one.status == Status.CANCELING)
-    assignment = _first(device, found)
+    assignments = open_assignments(device)
+    canceling = (one for one in assignments if one.status == Status.CANCELING)
+    assignment = _first(device, assignments)
     if assignment is not None and follows_metadata and not signed.is_fresh(device.domain.slug):
         assignment = None
     assignment = assignment or next(canceling, None)
     return PollAnswer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 
-def current(device: Device) -> Assignment | None:
+def current_offer(device: Device) -> Assignment | None:
     """Return the assignment that is offered to a device, or None.
 
     ``ota.selectors.eligibility.offer_reason`` decides.
@@ -59,7 +59,7 @@ def current(device: Device) -> Assignment | None:
 
 
 def _first(device: Device, found: list[Assignment]) -> Assignment | None:
-    return next((one for one in found if not _is_withheld(device, one)), None)
+    return next((assignment for assignment in found if not _is_withheld(device, assignment)), None)
 
 
 def _is_withheld(device: Device, assignment: Assignment) -> bool:

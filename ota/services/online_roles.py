@@ -11,37 +11,37 @@ from ota.contract.tuf_json import RoleMetadata
 from ota.errors import MetadataError
 from ota.models import Bundle
 from ota.trust import documents
-from ota.trust.repository import Repository, bins
+from ota.trust.repository import Repository, delegated_bins
 from pki.kernel import clock
 from pki.models import TrustDomain
 from pki.services import numbers, signing
 
 
-def repository(slug: str) -> Repository:
+def published_repository(slug: str) -> Repository:
     """Return the published repository of a domain."""
     return Repository(settings.FLEET_DIR / "tuf" / slug)
 
 
 def is_listed(bundle: Bundle) -> bool:
     """Return whether officers have signed this exact bundle, independent of the database rows."""
-    found = repository(bundle.domain.slug).listed(bundle.target_path)
-    return found is not None and found.hashes.get("sha256") == bundle.digest
+    target = published_repository(bundle.domain.slug).listed(bundle.target_path)
+    return target is not None and target.hashes.get("sha256") == bundle.digest
 
 
-def refresh(*, domain: TrustDomain) -> bool:
+def refresh_online_roles(*, domain: TrustDomain) -> bool:
     """Renew snapshot and timestamp when they are due; a job calls this every few minutes.
 
     Returns:
         whether anything was signed.
     """
-    store = repository(domain.slug)
+    store = published_repository(domain.slug)
     if not _due(store, clock.now()):
         return False
     with transaction.atomic(), store.lock():
-        return freshen(domain, store)
+        return sign_due_roles(domain, store)
 
 
-def freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bool:
+def sign_due_roles(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bool:
     """Sign what is due, or renew everything; the caller holds the repository's lock and a transaction.
 
     Raises:
@@ -53,7 +53,7 @@ def freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bo
     if anew or _snapshot_due(store, now):
         published = next(iter(store.versions(Snapshot.type)), 0)
         version = numbers_after(domain=domain, role=Snapshot.type, published=published)
-        snapshot = _signed(domain, documents.snapshot(version, _believed_versions(store), now))
+        snapshot = _signed(domain, documents.unsigned_snapshot(version, _believed_versions(store), now))
         store.publish(f"{version}.snapshot.json", snapshot)
     elif not _timestamp_due(store, now):
         return False
@@ -67,7 +67,7 @@ def numbers_after(*, domain: TrustDomain, role: str, published: int) -> int:
     Versions that people sign count in small steps: each bin is in every snapshot, and officers see a jump.
     """
     if role in {Snapshot.type, Timestamp.type}:
-        return max(numbers.following(domain=domain, name=f"tuf.{role}"), published + 1)
+        return max(numbers.next_number(domain=domain, name=f"tuf.{role}"), published + 1)
     return numbers.following_small(domain=domain, name=f"tuf.{role}", above=published)
 
 
@@ -102,27 +102,27 @@ def _believed_versions(store: Repository) -> Mapping[str, int]:
     targets = store.targets()
     if targets is None:
         return {}
-    found = {Targets.type: targets.signed.version}
-    roles, newest = bins(targets.signed), store.newest(Snapshot)
+    versions = {Targets.type: targets.signed.version}
+    roles, newest = delegated_bins(targets.signed), store.newest(Snapshot)
     known = _named(newest) if newest and newest.signed.meta["targets.json"].version == targets.signed.version else {}
     present = store.newest_versions()
     for role in roles.get_roles() if roles else ():
         if present.get(role) == known.get(role, 0):
-            found[role] = known[role]  # verified when that snapshot was made, and a file never changes
+            versions[role] = known[role]  # verified when that snapshot was made, and a file never changes
             continue
         document = store.document(role)
         if document is None:
             msg = f"{role} is missing, or not signed by the officers that the targets name; no snapshot can be made."
             raise MetadataError(msg)
-        found[role] = document.signed.version
-    return found
+        versions[role] = document.signed.version
+    return versions
 
 
 def _sign_timestamp(domain: TrustDomain, store: Repository, now: datetime) -> None:
     snapshot_version = store.versions(Snapshot.type)[0]
     present = store.newest(Timestamp)
     version = numbers_after(domain=domain, role=Timestamp.type, published=present.signed.version if present else 0)
-    data = _signed(domain, documents.timestamp(version, snapshot_version, now))
+    data = _signed(domain, documents.unsigned_timestamp(version, snapshot_version, now))
     store.publish("timestamp.json", data)
 
 
@@ -146,5 +146,5 @@ def _half_gone(expires: datetime, life: timedelta, now: datetime) -> bool:
 
 def _signed(domain: TrustDomain, document: RoleMetadata) -> bytes:
     answer = signing.signer_client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
-    documents.sign(document, answer["keyid"], answer["sig"])
+    documents.attach_signature(document, answer["keyid"], answer["sig"])
     return documents.to_bytes(document)

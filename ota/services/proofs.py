@@ -14,7 +14,7 @@ from pki.kernel.actor import Actor
 _DOCUMENT = re.compile(r"[0-9]+\.(targets|b-[0-9a-f]+)\.json|[0-9a-f]{64}\.bundle\.json")
 
 
-def asked(*, actor: Actor, device: Device, client: str, name: Evidence) -> None:
+def note_protocol(*, actor: Actor, device: Device, client: str, name: Evidence) -> None:
     """Record a request of a device by a protocol; evidence from another protocol does not count any more.
 
     Args:
@@ -26,24 +26,24 @@ def asked(*, actor: Actor, device: Device, client: str, name: Evidence) -> None:
     known = device.twin.reported.get("proof", {})
     if known.get("client") != client:
         known = {}
-    at = protection.coarse(clock.unix())
+    at = protection.coarse_time(clock.unix())
     if name == "documents" and name in known:
         return
     if known.get(name) != at:
         proof: UpdateProof = {**known, "client": client}
         proof[name] = at
-        twins.proved(actor=actor, device=device, proof=proof)
+        twins.store_evidence(actor=actor, device=device, proof=proof)
 
 
-def read_metadata(*, actor: Actor, device: Device, name: str) -> bytes:
+def read_device_metadata(*, actor: Actor, device: Device, name: str) -> bytes:
     """Return a published metadata file to a device.
 
     Raises:
         NotFoundError: nothing of that name was published.
     """
-    data = metadata.read_metadata(actor.domain, name)
+    data = metadata.read_published_metadata(actor.domain, name)
     if name == "timestamp.json":
-        asked(actor=actor, device=device, client=protection.NATIVE, name="metadata")
+        note_protocol(actor=actor, device=device, client=protection.NATIVE, name="metadata")
     elif _DOCUMENT.fullmatch(name):
-        asked(actor=actor, device=device, client=protection.NATIVE, name="documents")
+        note_protocol(actor=actor, device=device, client=protection.NATIVE, name="documents")
     return data

@@ -22,7 +22,7 @@ MOST_REASON, LONGEST_SUMMARY = 200, 300
 _SHOWN = {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}
 
 
-def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
+def prepare_release(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
     """Prepare the hash bin that releases a bundle, for two officers to sign.
 
     Preparing again returns the release unchanged, or prepares it again (its signatures are void then) when its bin was
@@ -43,15 +43,15 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         _demand_fit(bundle)
         release = Release.objects.filter(bundle=bundle).first() or Release(domain=bundle.domain, bundle=bundle)
         _demand_not_withdrawn(release)
-        if listed(bundle):
+        if is_bundle_listed(bundle):
             return _adopted(actor, release)
-        changed = [*backsteps.demand_acknowledged(bundle), *successors.demand_acknowledged(bundle)]
+        changed = [*backsteps.demand_acknowledged_backsteps(bundle), *successors.demand_acknowledged_changes(bundle)]
         held, targets = _held(bundle, raise_floor=raise_floor)
         # What goes back or changes first: a long name must not push it out.
         summary = "; ".join([*changed, f"release {bundle}"])[:LONGEST_SUMMARY]
         known = release.statement if release.pk else None
         waits = known is not None and known.state == Statement.State.PREPARED and known.summary == summary
-        if known and waits and statements.follows(known, held):
+        if known and waits and statements.follows_documents(known, held):
             return release
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
@@ -59,7 +59,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         statements.write_statement(actor=actor, kind=kind, summary=summary, request=request, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
-    return rows.release(actor=actor, public_id=release.public_id)
+    return rows.get_release(actor=actor, public_id=release.public_id)
 
 
 def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
@@ -77,30 +77,30 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
             detail = {"reason": reason[:300]}
             ledger.record(actor=actor, action="release.withdrawn", thing=("release", release.public_id), detail=detail)
         _prepare_withdrawal(actor, release, reason[:MOST_REASON])
-    return rows.release(actor=actor, public_id=release.public_id)
+    return rows.get_release(actor=actor, public_id=release.public_id)
 
 
-def listed(bundle: Bundle) -> bool:
+def is_bundle_listed(bundle: Bundle) -> bool:
     """Return whether the officers' newest bin lists a bundle that is not withdrawn."""
-    found = online_roles.repository(bundle.domain.slug).listed(bundle.target_path)
-    return found == _entry(bundle).target()
+    target = online_roles.published_repository(bundle.domain.slug).listed(bundle.target_path)
+    return target == _entry(bundle).target()
 
 
 def adopt_published(fact: journal.Fact) -> bool:
     """After a restore: mark bundles in the officers' newest bins as published, even if the row differs."""
     domain = TrustDomain.objects.filter(slug=journal.text_of(fact, "domain")).first()
-    if domain is None or online_roles.repository(domain.slug).targets() is None:
+    if domain is None or online_roles.published_repository(domain.slug).targets() is None:
         return False
     waiting = Release.objects.filter(domain=domain, state=Release.State.PREPARED).select_related("bundle__domain")
-    found = [one for one in waiting if listed(one.bundle)]
-    for release in found:
+    releases = [one for one in waiting if is_bundle_listed(one.bundle)]
+    for release in releases:
         _mark_published(release)
-    return bool(found)
+    return bool(releases)
 
 
 def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metadata[Targets]], Metadata[Targets]]:
     """Return the current documents that a statement about a bundle changes, and always the targets."""
-    store = statements.repository(bundle.domain.slug)
+    store = statements.statement_repository(bundle.domain.slug)
     targets = store.targets()
     role = repository.bin_of(targets.signed, bundle.target_path) if targets else None
     before = store.document(role) if role else None
@@ -117,9 +117,9 @@ def _request(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metada
         number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
         if role == Targets.type:
             floors = {bundle.component: dict.fromkeys(_classes(bundle), bundle.security_counter)}
-            made[role] = documents.raised(before.signed, floors, number, clock.now())
+            made[role] = documents.raised_targets(before.signed, floors, number, clock.now())
         else:
-            made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
+            made[role] = documents.unsigned_bin(before.signed, [_entry(bundle)], number, clock.now())
     sequence = 0 if bundle.kind in _SHOWN else clock.unix()
     return PreparedRequest(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
 
@@ -127,14 +127,14 @@ def _request(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metada
 def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
     """Write what officers sign so that devices refuse a bundle, unless it is written, or was never released."""
     bundle, known = release.bundle, release.withdrawal
-    if not listed(bundle):
+    if not is_bundle_listed(bundle):
         return
     held, targets = _held(bundle)
-    if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
+    if known and known.state == Statement.State.PREPARED and statements.follows_documents(known, held):
         return
     role, before = next(iter(held.items()))
     number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
-    made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
+    made = documents.withdrawal_bin(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
     request = PreparedRequest({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
     statements.write_statement(actor=actor, kind=kind, summary=summary, request=request, release=release)
@@ -145,16 +145,16 @@ def _entry(bundle: Bundle) -> documents.ListedBundle:
 
 
 def _classes(bundle: Bundle) -> list[str]:
-    return sorted(str(one.class_id) for one in bundle.hardware_models.all())
+    return sorted(str(model.class_id) for model in bundle.hardware_models.all())
 
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:
     """Return the texts that officers must read: ``bundle.json``, and a configuration's or composite's content."""
-    found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
+    exhibits = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind in _SHOWN:
-        with blobs.store().at_hand(bundle.image.sha256) as text:
-            found[bundle.image.sha256] = text.read_text()
-    return found
+        with blobs.blob_store().at_hand(bundle.image.sha256) as text:
+            exhibits[bundle.image.sha256] = text.read_text()
+    return exhibits
 
 
 def _adopted(actor: Actor, release: Release) -> Release:
@@ -163,14 +163,14 @@ def _adopted(actor: Actor, release: Release) -> Release:
         release.save()
         _mark_published(release)
         ledger.record(actor=actor, action="release.adopted", thing=("release", release.public_id))
-    return rows.release(actor=actor, public_id=release.public_id)
+    return rows.get_release(actor=actor, public_id=release.public_id)
 
 
 def _demand_fit(bundle: Bundle) -> None:
     """Refuse a bundle that is incompatible with a current hardware model that it names."""
     composite_rules.demand_released(bundle)
     for model in bundle.hardware_models.all():
-        reasons = fitting.reasons(bundle, model)
+        reasons = fitting.incompatibility_reasons(bundle, model)
         if reasons:
             told = "; ".join(reason.sentence for reason in reasons)
             msg = f"The bundle is incompatible with {model.name}: {told}."

@@ -23,7 +23,7 @@ from ota.models import (
 from ota.selectors import parts
 from ota.services import online_roles, storage
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, may_do, permitted, pick_one, require_action
+from pki.kernel.permissions import Action, may_do, permitted_rows, pick_one, require_action
 from pki.services import ledger
 
 
@@ -37,12 +37,12 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     Raises:
         ReleaseStateError: it was published or rolled out, or is a part of a composite.
     """
-    deletable = permitted(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
+    deletable = permitted_rows(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
     with transaction.atomic():
         # Only the row of the bundle: a publication holds the domain's row while it waits for other rows.
         bundle = pick_one(deletable.select_for_update(of=("self",)), bundle)
         statements = Statement.objects.filter(release__bundle=bundle).select_for_update(of=("self",))
-        signed = _signatures([one.pk for one in statements])
+        signed = _signatures([statement.pk for statement in statements])
         _demand_unreleased(bundle)
         if signed.exists():
             require_action(actor, Action.DELETE_SIGNED_BUNDLE)
@@ -56,7 +56,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
             table.objects.filter(bundle=bundle).delete()
         bundle.delete()
         ledger.record(actor=actor, action="bundle.deleted", thing=thing, detail=detail)
-    storage.forget(digests)
+    storage.forget_bytes(digests)
 
 
 def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:

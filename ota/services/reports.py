@@ -19,7 +19,7 @@ from pki.kernel import cbor, clock, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
 from pki.kernel.names import LONGEST_VERSION
-from pki.keys import vouches
+from pki.keys import is_signed_by
 
 MAX_REPORT = 16 * 1024
 MAX_COMPONENTS = 16
@@ -87,16 +87,16 @@ def receive_report(
     if report.device != device.key:
         msg = "The report is for another device."
         raise DeniedError(msg)
-    components = signed.described(device, report.components)
-    twins.report(actor=actor, device=device, sequence=report.sequence, components=components, seen=report.seen)
-    arenas.reported(actor=actor, device=device, components=components)
+    components = signed.describe_components(device, report.components)
+    twins.store_report(actor=actor, device=device, sequence=report.sequence, components=components, seen=report.seen)
+    arenas.note_arenas(actor=actor, device=device, components=components)
     if report.at is not None:
         presence.note_measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
-    token = forks.turn(actor=actor, device=device, given=report.fork)
+    token = forks.exchange_fork_token(actor=actor, device=device, given=report.fork)
     if report.action is not None:
         _note_action(actor, device, report)
     elif report.state:
-        distrust.tell(actor=actor, device=device, reason=report.reason)
+        distrust.report_distrust(actor=actor, device=device, reason=report.reason)
     return token
 
 
@@ -104,10 +104,12 @@ def _note_action(actor: Actor, device: Device, report: CheckedReport) -> None:
     """Store the progress of the report's action. After a restore it may be unknown; the report still counts."""
     said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
     with contextlib.suppress(NotFoundError):
-        assignments.feedback(actor=actor, device=device, action_id=report.action or 0, said=said)
+        assignments.store_feedback(actor=actor, device=device, action_id=report.action or 0, said=said)
         if report.patch is not None:
             name, why = report.patch
-            deltas.tried(actor=actor, device=device, action_id=report.action or 0, format_=name, trouble=why)
+            deltas.note_patch_result(
+                actor=actor, device=device, action_id=report.action or 0, format_=name, trouble=why
+            )
 
 
 def parse_report(payload: bytes) -> CheckedReport:
@@ -140,7 +142,7 @@ def parse_report(payload: bytes) -> CheckedReport:
     seen = _seen(body)
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
     return CheckedReport(
-        who, sequence, components, action, state, intake.kept(reason, 500), seen, _fork(body), at, patch
+        who, sequence, components, action, state, intake.kept_text(reason, 500), seen, _fork(body), at, patch
     )
 
 
@@ -175,21 +177,21 @@ def _components(value: object) -> dict[str, ComponentState]:
     if not isinstance(value, dict) or not 0 <= len(value) <= MAX_COMPONENTS:
         msg = f"`components` must be a map of at most {MAX_COMPONENTS} entries."
         raise InvalidError(msg)
-    for name, one in value.items():
+    for name, item in value.items():
         good = (
             isinstance(name, str)
             and _NAME.fullmatch(name)
-            and isinstance(one, dict)
-            and set(one) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
-            and isinstance(one["version"], str)
-            and one["version"].isprintable()
-            and intake.REPLACEMENT not in one["version"]
-            and len(one["version"]) <= LONGEST_VERSION
-            and isinstance(one["sha256"], str)
-            and _DIGEST.fullmatch(one["sha256"])
-            and _integer(one["counter"])
-            and isinstance(one["confirmed"], bool)
-            and _is_arena(one.get("arena", 1))
+            and isinstance(item, dict)
+            and set(item) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
+            and isinstance(item["version"], str)
+            and item["version"].isprintable()
+            and intake.REPLACEMENT not in item["version"]
+            and len(item["version"]) <= LONGEST_VERSION
+            and isinstance(item["sha256"], str)
+            and _DIGEST.fullmatch(item["sha256"])
+            and _integer(item["counter"])
+            and isinstance(item["confirmed"], bool)
+            and _is_arena(item.get("arena", 1))
         )
         if not good:
             msg = (
@@ -206,19 +208,19 @@ def _is_arena(value: object) -> bool:
 
 def _anchors(value: object) -> list[str]:
     listed = value if isinstance(value, list) and len(value) <= MAX_ANCHORS else [None]
-    if not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in listed):
+    if not all(isinstance(item, str) and _DIGEST.fullmatch(item) for item in listed):
         msg = f"`anchors` may list at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
         raise InvalidError(msg)
-    return sorted(str(one) for one in listed)
+    return sorted(str(item) for item in listed)
 
 
 def _appliers(value: object) -> list[Applier]:
     """Return the patches that the device can apply, in formats that this server makes."""
     listed = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else None
-    if listed is None or not all(isinstance(one, dict) and _is_applier(one) for one in listed):
+    if listed is None or not all(isinstance(item, dict) and _is_applier(item) for item in listed):
         msg = f"`appliers` may list at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
         raise InvalidError(msg)
-    return [one for one in listed if one["format"] in CANDIDATE_NAMES]
+    return [item for item in listed if item["format"] in CANDIDATE_NAMES]
 
 
 def _patch(value: object) -> tuple[str, str] | None:
@@ -227,7 +229,7 @@ def _patch(value: object) -> tuple[str, str] | None:
         case None:
             return None
         case {"format": str(name), "trouble": str(why), **rest} if name in CANDIDATE_NAMES and not rest:
-            return name, intake.kept(why, 200)
+            return name, intake.kept_text(why, 200)
         case _:
             msg = "`patch` must be a map with format (of a patch that this server makes) and trouble, both strings."
             raise InvalidError(msg)
@@ -255,6 +257,6 @@ def _integer(value: object) -> TypeGuard[int]:
 
 
 def _verify(payload: bytes, signature: bytes, certificate: bytes) -> None:
-    if not vouches(x509.load_der_x509_certificate(certificate).public_key(), signature, payload):
+    if not is_signed_by(x509.load_der_x509_certificate(certificate).public_key(), signature, payload):
         msg = "The report is not signed by this device's key."
         raise DeniedError(msg)

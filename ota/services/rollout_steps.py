@@ -66,18 +66,18 @@ class StepBudget:
         return time.monotonic() < self.until
 
 
-def run(*, domain: TrustDomain, budget: StepBudget | None = None) -> None:
+def continue_steps(*, domain: TrustDomain, budget: StepBudget | None = None) -> None:
     """Continue every step of a domain that is not finished (a leased job)."""
-    actor, spent = actors.system(domain.slug, "rollouts"), budget or StepBudget()
+    actor, spent = actors.system_actor(domain.slug, "rollouts"), budget or StepBudget()
     for rollout in _unfinished(domain):
         try:
-            advance(actor, rollout, spent)
+            advance_rollout(actor, rollout, spent)
         except Exception:
             # The next run tries again; one rollout that cannot go on does not stop the others.
             _logger.exception("a step of a rollout failed", extra={"rollout": rollout.name})
 
 
-def advance(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
+def advance_rollout(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
     """Continue the current step of a rollout within the budget."""
     if rollout.state == State.PREPARING:
         _prepare(actor, rollout, budget)
@@ -94,11 +94,11 @@ def _unfinished(domain: TrustDomain) -> list[Rollout]:
     fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lt=now + SILENT)
     opening = Q(state=State.RUNNING, waves__state=Wave.State.OPENING)
     rows = Rollout.objects.filter(Q(state__in=[State.PREPARING, State.ABORTING]) | opening, domain=domain)
-    found = rows.exclude(fresh).select_related("release__bundle", "domain")
-    return list(found.distinct().order_by("id"))
+    rollouts = rows.exclude(fresh).select_related("release__bundle", "domain")
+    return list(rollouts.distinct().order_by("id"))
 
 
-def claim(rollout: Rollout) -> bool:
+def claim_preparation(rollout: Rollout) -> bool:
     """Take over the preparation of a rollout; return whether it is still pending. The previous worker stops."""
     rollout.planner, rollout.planned_at = secrets.token_hex(16), clock.now()
     rows = Rollout.objects.filter(pk=rollout.pk, state=State.PREPARING)
@@ -106,10 +106,10 @@ def claim(rollout: Rollout) -> bool:
 
 
 def _prepare(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
-    if claim(rollout):
+    if claim_preparation(rollout):
         chosen = participants.choose_participants(rollout, between=lambda: _still_here(rollout))
         # Even if the selection took long: a run that never writes would start over forever.
-        fill(actor, rollout, chosen, StepBudget(budget.commits))
+        fill_waves(actor, rollout, chosen, StepBudget(budget.commits))
 
 
 def _still_here(rollout: Rollout) -> None:
@@ -119,7 +119,7 @@ def _still_here(rollout: Rollout) -> None:
         Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(planned_at=rollout.planned_at)
 
 
-def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: StepBudget) -> None:
+def fill_waves(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: StepBudget) -> None:
     """Assign the chosen devices to waves, except those that an earlier attempt assigned."""
     waves = list(rollout.waves.order_by("index"))
     counts = dict(rollout.assignments.order_by().values_list("wave_id").annotate(devices=Count("id")))
@@ -130,7 +130,7 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
         return
     Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(targets=len(order) + len(there))
     plans = [planning.WavePlan(one.count, one.share, one.soak_s) for one in waves]
-    spread = planning.spread(order, plans, [counts.get(one.pk, 0) for one in waves])
+    spread = planning.spread_order(order, plans, [counts.get(one.pk, 0) for one in waves])
     pairs = [(wave.pk, device) for wave, devices in zip(waves, spread, strict=True) for device in devices]
     taken, pace, done = _numbers(rollout, len(pairs)), TransactionPace(batches.PLANNED), 0
     while placed := pairs[done : done + pace.devices]:
@@ -138,7 +138,7 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
             _let_go(rollout)
             return
         done += len(placed)
-        ready = batches.plan(rollout, placed, list(islice(taken, len(placed))))
+        ready = batches.plan_assignments(rollout, placed, list(islice(taken, len(placed))))
         with _commit(pace):
             if not _mine(rollout):
                 return
@@ -173,7 +173,7 @@ def _prepared(actor: Actor, rollout: Rollout, chosen: participants.Participants)
             return
         facts = {"state": State.DRAFT, "excluded": chosen.excluded, "planner": "", "planned_at": None}
         Rollout.objects.filter(pk=rollout.pk).update(targets=rollout.assignments.count(), **facts)
-        detail = {"devices": rollout.assignments.count(), "excluded": sum(one[0] for one in chosen.others.values())}
+        detail = {"devices": rollout.assignments.count(), "excluded": sum(value[0] for value in chosen.others.values())}
         _record(actor, rollout, "rollout.prepared", detail)
 
 
@@ -230,7 +230,7 @@ def _opened(actor: Actor, rollout: Rollout, wave: Wave) -> None:
         _record(actor, rollout, "rollout.wave-opened", detail)
 
 
-def abort(actor: Actor, rollout: Rollout) -> None:
+def begin_abort(actor: Actor, rollout: Rollout) -> None:
     """Begin to cancel what is open; a small rollout is aborted when this returns."""
     if _open_ones(rollout).values("pk")[: AT_ONCE + 1].count() <= AT_ONCE:
         _abort(actor, rollout, StepBudget())
@@ -244,7 +244,7 @@ def _abort(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
         with _commit(pace):
             if _locked(rollout).state != State.ABORTING:
                 return
-            batches.cancel([key for (key,) in page])
+            batches.cancel_assignments([key for (key,) in page])
         open_ones.done(page[-1][0])
     with transaction.atomic():
         if _locked(rollout).state == State.ABORTING:

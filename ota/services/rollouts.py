@@ -19,7 +19,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, require_action, require_on
 from pki.models import TrustDomain
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 State = Rollout.State
@@ -91,7 +91,10 @@ def _chosen_at_once(rollout: Rollout) -> Participants | None:
     Raises:
         ConflictError: no device is eligible.
     """
-    if participants.candidates(rollout).values("pk")[: rollout_steps.AT_ONCE + 1].count() > rollout_steps.AT_ONCE:
+    if (
+        participants.rollout_candidates(rollout).values("pk")[: rollout_steps.AT_ONCE + 1].count()
+        > rollout_steps.AT_ONCE
+    ):
         return None
     chosen = participants.choose_participants(rollout)
     if not chosen.ranked:
@@ -117,8 +120,8 @@ def _begin(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> Rollout
             Wave.objects.create(rollout=rollout, index=index, **facts)
         detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
         ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
-    if chosen and rollout_steps.claim(rollout):
-        rollout_steps.fill(actor, rollout, chosen, rollout_steps.StepBudget())
+    if chosen and rollout_steps.claim_preparation(rollout):
+        rollout_steps.fill_waves(actor, rollout, chosen, rollout_steps.StepBudget())
     rollout.refresh_from_db()
     return rollout
 
@@ -152,14 +155,14 @@ def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
     Nothing that has not begun is offered from now on.
     """
     rollout = _step("abort", actor, rollout)
-    rollout_steps.abort(actor, rollout)
+    rollout_steps.begin_abort(actor, rollout)
     rollout.refresh_from_db()
     return rollout
 
 
 def tick(*, domain: TrustDomain) -> None:
     """Check every running rollout of a domain: open, hold or finish it (a leased job)."""
-    actor = actors.system(domain.slug, "rollouts")
+    actor = actors.system_actor(domain.slug, "rollouts")
     rows = Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain", "release__bundle")
     for rollout in rows:
         if why := eligibility.rollout_reason(rollout.release.bundle):
@@ -191,7 +194,7 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
     if wave.state in {Wave.State.WAITING, Wave.State.OPENING}:
         return
     opened = _observed(wave)
-    verdict = planning.gate(
+    verdict = planning.judge_wave(
         _tally(rollout, wave),
         rollout.success_permille,
         rollout.error_permille,
@@ -226,8 +229,8 @@ def _tally(rollout: Rollout, wave: Wave) -> WaveTally:
         devices=counted.total(),
         finished=counted[status.FINISHED],
         failed=counted[status.ERROR] + counted[status.CANCELED],
-        errors=sum(one[status.ERROR] for one in by_wave.values()),
-        targets=rollout.targets or sum(one.total() for one in by_wave.values()),
+        errors=sum(value[status.ERROR] for value in by_wave.values()),
+        targets=rollout.targets or sum(value.total() for value in by_wave.values()),
     )
 
 

@@ -19,7 +19,7 @@ from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, permitted, pick_one
+from pki.kernel.permissions import Action, permitted_rows, pick_one
 from pki.services import journal, ledger
 
 Kind, State = Statement.Kind, Statement.State
@@ -42,7 +42,7 @@ def write_statement(
         older = older.filter(summary=summary[:300])
     older.update(state=State.STALE)
     statement = Statement.objects.create(
-        domain=ground.domain(actor.domain),
+        domain=ground.get_domain(actor.domain),
         kind=kind,
         release=release,
         summary=summary[:300],
@@ -71,7 +71,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
         MetadataError: it is malformed, for another statement, by a stranger's key, or wrong.
         ReleaseStateError: the statement is not waiting for signatures.
     """
-    signable = permitted(actor, Action.SUBMIT_SIGNATURE, Statement.objects.all())
+    signable = permitted_rows(actor, Action.SUBMIT_SIGNATURE, Statement.objects.all())
     given = prepared.parse_signature(signature)
     with transaction.atomic():
         statement = _locked(signable, statement)
@@ -104,7 +104,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         ReleaseStateError: another signing request has taken its place, or the release was withdrawn.
         RefusedBundleError: version or counter go back by now, and the bundle does not acknowledge that.
     """
-    publishable = permitted(actor, Action.PUBLISH_STATEMENT, Statement.objects.all())
+    publishable = permitted_rows(actor, Action.PUBLISH_STATEMENT, Statement.objects.all())
     with transaction.atomic():
         statement = _locked(publishable, statement)
         if statement.state == State.PUBLISHED:
@@ -112,27 +112,27 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         _demand_waiting(statement)
         _demand_acknowledged(statement)
         request, given = rows.request_of(statement), list(statement.signatures.all())
-        for one in given:
+        for signature in given:
             for role in request.documents:
-                documents.sign(request.documents[role], one.keyid, one.sigs[role])
-        metadata.publish(
+                documents.attach_signature(request.documents[role], signature.keyid, signature.sigs[role])
+        metadata.publish_metadata(
             domain=statement.domain, given=request.documents, bases=request.bases, exhibits=_bundles(request)
         )
         _publish_manifests(statement, request, given)
         statement.state, statement.published_at = State.PUBLISHED, clock.now()
         statement.save(update_fields=["state", "published_at"])
-        journal.append("targets-published", domain=actor.domain, release=_release_key(statement))
-        _record(actor, statement, sorted({one.officer for one in given}))
+        journal.append_fact("targets-published", domain=actor.domain, release=_release_key(statement))
+        _record(actor, statement, sorted({signature.officer for signature in given}))
     return statement
 
 
-def repository(slug: str) -> Repository:
+def statement_repository(slug: str) -> Repository:
     """Return the repository, for which signing requests can be made.
 
     Raises:
         ReleaseStateError: there is none yet.
     """
-    store = online_roles.repository(slug)
+    store = online_roles.published_repository(slug)
     targets = store.targets()
     if targets is None or not targets.signed.delegations:
         msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
@@ -140,35 +140,43 @@ def repository(slug: str) -> Repository:
     return store
 
 
-def follows(statement: Statement, held: Documents) -> bool:
+def follows_documents(statement: Statement, held: Documents) -> bool:
     """Return whether a statement changes exactly these documents in these versions."""
-    return rows.request_of(statement).bases == {role: one.signed.version for role, one in held.items()}
+    return rows.request_of(statement).bases == {role: document.signed.version for role, document in held.items()}
 
 
 def _verify(root: Root, request: PreparedRequest, given: prepared.OfficerSignature) -> str:
     """Check an officer's signatures over all documents of a signing request; return the officer's name."""
-    payloads = {role: one.signed_bytes for role, one in request.documents.items()}
+    payloads = {role: document.signed_bytes for role, document in request.documents.items()}
     if policy.is_p256(root, given.keyid):
-        payloads |= {role: suit.to_be_signed(one) for role, one in request.manifests().items()}
+        payloads |= {role: suit.to_be_signed(manifest) for role, manifest in request.manifests().items()}
     if set(given.sigs) != set(payloads):
         msg = f"The statement has these documents to sign by this key: {', '.join(sorted(payloads))}."
         raise MetadataError(msg)
-    return {policy.verify_one(root, given.keyid, given.sigs[role], one) for role, one in payloads.items()}.pop()
+    return {policy.verify_one(root, given.keyid, given.sigs[role], payload) for role, payload in payloads.items()}.pop()
 
 
 def _publish_manifests(statement: Statement, request: PreparedRequest, given: list[StatementSignature]) -> None:
     """Put a SUIT envelope in place for each hardware class, where enough officers have P-256 keys."""
-    store = online_roles.repository(statement.domain.slug)
+    store = online_roles.published_repository(statement.domain.slug)
     for role, manifest in request.manifests().items():
-        signed = {one.officer: suit.raw(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
+        signed = {
+            signature.officer: suit.raw_signature(bytes.fromhex(signature.sigs[role]))
+            for signature in given
+            if role in signature.sigs
+        }
         if len(signed) >= THRESHOLD and statement.release is not None:
             name = manifest_name(statement.release.bundle.digest, role.removeprefix("suit-"))
-            store.publish(name, suit.envelope(manifest, [signed[officer] for officer in sorted(signed)]))
+            store.publish(name, suit.suit_envelope(manifest, [signed[officer] for officer in sorted(signed)]))
 
 
 def _bundles(request: PreparedRequest) -> list[str]:
     """Return the exhibits that devices fetch: each ``bundle.json`` that a document names."""
-    named = {target.hashes["sha256"] for one in request.documents.values() for target in one.signed.targets.values()}
+    named = {
+        target.hashes["sha256"]
+        for document in request.documents.values()
+        for target in document.signed.targets.values()
+    }
     return [text for digest, text in request.exhibits.items() if digest in named]
 
 
@@ -176,8 +184,8 @@ def _demand_acknowledged(statement: Statement) -> None:
     """Compare a release with what was published since it was prepared, unless devices are given it already."""
     release = statement.release
     if statement.kind == Kind.RELEASE and release is not None and not online_roles.is_listed(release.bundle):
-        backsteps.demand_acknowledged(release.bundle)
-        successors.demand_acknowledged(release.bundle)
+        backsteps.demand_acknowledged_backsteps(release.bundle)
+        successors.demand_acknowledged_changes(release.bundle)
 
 
 def _demand_waiting(statement: Statement) -> None:
@@ -213,11 +221,11 @@ def _release_key(statement: Statement) -> str:
 
 
 def _root(slug: str) -> Root:
-    found = online_roles.repository(slug).root()
-    if found is None:
+    document = online_roles.published_repository(slug).root()
+    if document is None:
         msg = "There is no TUF root yet. Install one first (`manage.py release root`)."
         raise ReleaseStateError(msg)
-    return found.signed
+    return document.signed
 
 
 def _locked(among: QuerySet[Statement], statement: Statement) -> Statement:

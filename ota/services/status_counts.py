@@ -39,12 +39,12 @@ def recount_next(*, domain: TrustDomain) -> None:
     wave = Wave.objects.filter(rollout__domain=domain, pk__gt=last).select_related("rollout").order_by("pk").first()
     _recounted[domain.pk] = wave.pk if wave else 0
     if wave:
-        recount(wave=wave)
+        recount_wave(wave=wave)
     if wave and wave.index == 0:
         patch_counts.recount_patches(rollout=wave.rollout)
 
 
-def recount(*, wave: Wave) -> bool:
+def recount_wave(*, wave: Wave) -> bool:
     """Recount the assignments of a wave; return whether the counts were wrong and have been corrected.
 
     Triggers keep them; they can be wrong only after tables were changed without the triggers.

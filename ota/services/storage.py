@@ -44,27 +44,27 @@ class Collected:
     size: int
 
 
-def collect(*, dry_run: bool = False) -> Collected:
+def collect_garbage(*, dry_run: bool = False) -> Collected:
     """Drop the files of bundles that were withdrawn long ago, then remove bytes without a reference.
 
     Args:
         dry_run: return what would be removed; change nothing.
     """
     if not dry_run:
-        blobs.store().sweep((clock.now() - GRACE).timestamp())
+        blobs.blob_store().sweep((clock.now() - GRACE).timestamp())
     retired = list(_retired())
     if not dry_run:
         for bundle in retired:
             _give_up(bundle)
-    going = {one.sha256 for bundle in retired for one in bundle.files.all()} if dry_run else set()
-    removed = [one for one in _unreferenced(going) if dry_run or _remove(one)]
-    found = Collected(tuple(map(str, retired)), len(removed), sum(one.size for one in removed))
+    going = {file.sha256 for bundle in retired for file in bundle.files.all()} if dry_run else set()
+    removed = [blob for blob in _unreferenced(going) if dry_run or _remove(blob)]
+    collected = Collected(tuple(map(str, retired)), len(removed), sum(blob.size for blob in removed))
     if removed and not dry_run:
-        _logger.info("blobs were collected", extra={"blobs": found.blobs, "bytes": found.size})
-    return found
+        _logger.info("blobs were collected", extra={"blobs": collected.blobs, "bytes": collected.size})
+    return collected
 
 
-def hold(digests: Iterable[str]) -> None:
+def lock_digests(digests: Iterable[str]) -> None:
     """Lock digests until the transaction ends; SQLite has only one writer anyway."""
     if connection.vendor != "postgresql":
         return
@@ -73,16 +73,16 @@ def hold(digests: Iterable[str]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(digest[:16], 16) - (1 << 63)])
 
 
-def forget(digests: Iterable[str]) -> None:
+def forget_bytes(digests: Iterable[str]) -> None:
     """Remove bytes that were stored in vain, unless something else refers to them by now."""
     for digest in digests:
         with transaction.atomic():
-            hold([digest])
+            lock_digests([digest])
             if not _referenced([digest]):
-                blobs.store().remove(digest)
+                blobs.blob_store().remove(digest)
 
 
-def move(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
+def move_blobs(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
     """Move blobs from a folder into the present store, one by one, each compared with its digest; yield what went.
 
     Cut short it loses nothing: a blob leaves the folder when the store has it whole.
@@ -90,20 +90,20 @@ def move(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
     Raises:
         BlobStoreError: the store does not take them, or a file is not what its name says.
     """
-    target = blobs.store()
-    for one in list(source.listed()):
-        with source.path(one.sha256).open("rb") as stream, target.staging() as area:
-            staged = target.stage(stream, area, one.size)
-            if staged.sha256 != one.sha256:
+    target = blobs.blob_store()
+    for blob in list(source.listed()):
+        with source.path(blob.sha256).open("rb") as stream, target.staging() as area:
+            staged = target.stage(stream, area, blob.size)
+            if staged.sha256 != blob.sha256:
                 msg = (
-                    f"The file {one.sha256} in the folder does not match its digest. Restore or remove it, then try "
+                    f"The file {blob.sha256} in the folder does not match its digest. Restore or remove it, then try "
                     "again."
                 )
                 raise BlobStoreError(msg)
             target.adopt(staged)
-        if target.size(one.sha256) == one.size:
-            source.remove(one.sha256)
-            yield one
+        if target.size(blob.sha256) == blob.size:
+            source.remove(blob.sha256)
+            yield blob
 
 
 def _retired() -> Iterator[Bundle]:
@@ -125,7 +125,7 @@ def _give_up(bundle: Bundle) -> None:
         if Assignment.objects.filter(bundle=bundle, closed_at__isnull=True).exists():
             return
         bundle.files.filter(collected_at__isnull=True).update(collected_at=clock.now())
-        actor = actors.system(bundle.domain.slug, "storage")
+        actor = actors.system_actor(bundle.domain.slug, "storage")
         detail = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
         ledger.record(actor=actor, action="bundle.collected", thing=("bundle", bundle.public_id), detail=detail)
 
@@ -133,19 +133,19 @@ def _give_up(bundle: Bundle) -> None:
 def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
     """Yield bytes older than the grace period to which nothing, or only what is removed now (``going``), refers."""
     before = clock.now() - GRACE
-    old = (one for one in blobs.store().listed() if one.since < before)
+    old = (blob for blob in blobs.blob_store().listed() if blob.since < before)
     while some := list(islice(old, _AT_ONCE)):
-        known = _referenced([one.sha256 for one in some]) - going
-        yield from (one for one in some if one.sha256 not in known)
+        known = _referenced([blob.sha256 for blob in some]) - going
+        yield from (blob for blob in some if blob.sha256 not in known)
 
 
 def _remove(one: blobs.StoredBlob) -> bool:
     """Remove bytes if still nothing refers to them."""
     with transaction.atomic():
-        hold([one.sha256])
+        lock_digests([one.sha256])
         if _referenced([one.sha256]):
             return False
-        blobs.store().remove(one.sha256)
+        blobs.blob_store().remove(one.sha256)
     return True
 
 

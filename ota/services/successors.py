@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from devices.models import HardwareModel
 from ota.errors import RefusedBundleError
 from ota.fit import ModelDifference
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest
 from ota.models import Bundle
 from ota.selectors import predecessors
@@ -21,17 +21,17 @@ def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel],
     """
     if wanted.kind != Bundle.Kind.MODEL:
         return judgement
-    before = predecessors.models_before(slug, wanted.component, [one.pk for one in hardware], wanted.digest)
-    found = predecessors.changes(before, judgement.facts)
+    before = predecessors.models_before(slug, wanted.component, [model.pk for model in hardware], wanted.digest)
+    found = predecessors.model_changes(before, judgement.facts)
     if not found:
         return judgement
     _demand_acknowledged(found, wanted.acknowledges)
     said = [f"{change.text} (since {bundle})" for bundle, change in found[:_MOST_SHOWN]]
-    statements = [*judgement.statements, *(statement("change", "muster", text) for text in said)]
+    statements = [*judgement.statements, *(report_line("change", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "changes": said}, statements)
 
 
-def demand_acknowledged(bundle: Bundle) -> list[str]:
+def demand_acknowledged_changes(bundle: Bundle) -> list[str]:
     """Return the changes of a model from the previous ones, for the officers who sign it.
 
     Raises:
@@ -39,15 +39,15 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
     """
     if bundle.kind != Bundle.Kind.MODEL:
         return []
-    hardware = [one.pk for one in bundle.hardware_models.all()]
+    hardware = [model.pk for model in bundle.hardware_models.all()]
     before = predecessors.models_before(bundle.domain.slug, bundle.component, hardware, bundle.digest)
-    found = predecessors.changes(before, bundle.facts)
+    found = predecessors.model_changes(before, bundle.facts)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
     return [change.text for _, change in found]
 
 
 def _demand_acknowledged(found: list[tuple[Bundle, ModelDifference]], acknowledged: Iterable[str]) -> None:
-    missing = [(bundle, one) for bundle, one in found if one.acknowledgement not in acknowledged]
+    missing = [(bundle, difference) for bundle, difference in found if difference.acknowledgement not in acknowledged]
     if missing:
         bundle, change = missing[0]
         msg = (

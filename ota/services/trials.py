@@ -9,7 +9,7 @@ from ota.blobs import Staged
 from ota.contract import golden
 from ota.contract.golden import GoldenVector
 from ota.errors import RefusedBundleError
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest
 from ota.manifest.reader import WIDE_TOLERANCE
 from ota.measuring import Trial
@@ -31,7 +31,7 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
             msg = "Golden vectors can be run for TensorFlow Lite models only."
             raise RefusedBundleError(msg)
         return judgement
-    entry, tool = wanted.of_role("golden"), measuring.tool()
+    entry, tool = wanted.of_role("golden"), measuring.interpreter_version()
     vectors = staged[entry.path].path if entry else None
     cases = golden.read_vectors(_bounded(vectors)) if vectors else ()
     _demand_sense(wanted, cases, judgement)
@@ -40,9 +40,9 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
             msg = "Golden vectors cannot be run on this machine: there is no `tflite-micro` for it."
             raise RefusedBundleError(msg)
         return judgement
-    found = measuring.measure(staged[wanted.image.path].path, vectors, len(cases))
-    _demand_right(found, cases)
-    return _told(judgement, found, cases, tool)
+    trial = measuring.measure_model(staged[wanted.image.path].path, vectors, len(cases))
+    _demand_right(trial, cases)
+    return _told(judgement, trial, cases, tool)
 
 
 def _bounded(vectors: Path) -> bytes:
@@ -57,10 +57,10 @@ def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: 
     if not cases:
         return
     outputs = judgement.facts["outputs"]
-    if golden.constant(cases):
+    if golden.are_constant(cases):
         msg = "All golden vectors expect the same outputs, so a broken model could pass them. Add cases that differ."
         raise RefusedBundleError(msg)
-    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [one["dtype"] for one in outputs]):
+    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [output["dtype"] for output in outputs]):
         msg = (
             f"A golden vector tolerates more than {golden.WIDE_TOLERANCE} steps, or a tenth of what a floating-point "
             f"output reaches: it would rarely detect a broken model. If this is intended, put {WIDE_TOLERANCE!r} "
@@ -90,10 +90,12 @@ def _told(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], t
     statements = list(judgement.statements)
     if found.runs:
         facts["arena"] = {**facts["arena"], "measured": found.total}
-        statements.append(statement("arena", tool, f"{found.total} bytes taken, {found.head} of them for activations"))
+        statements.append(
+            report_line("arena", tool, f"{found.total} bytes taken, {found.head} of them for activations")
+        )
     else:
-        statements.append(statement("trial", tool, f"does not run: {found.message}"))
+        statements.append(report_line("trial", tool, f"does not run: {found.message}"))
     if cases:
-        facts["golden"] = {"cases": len(cases), "tolerance": f"{max(one.tolerance for one in cases):g}"}
-        statements.append(statement("golden vectors", tool, f"all {len(cases)} match"))
+        facts["golden"] = {"cases": len(cases), "tolerance": f"{max(case.tolerance for case in cases):g}"}
+        statements.append(report_line("golden vectors", tool, f"all {len(cases)} match"))
     return Judgement(facts, statements)

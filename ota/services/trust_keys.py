@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
 from devices.selectors import vendor_identities
-from ota.formats.judgement import Judgement, TrustAnchor, statement
+from ota.formats.judgement import Judgement, TrustAnchor, report_line
 from ota.models import Bundle, TrustKey
 from pki import selectors as ground
 from pki.foreign import read_certificate
@@ -17,7 +17,7 @@ from pki.kernel import clock
 from pki.kernel import revocation as revocations
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 from pki.kernel.permissions import Action, require_action, require_on
 from pki.kernel.public_keys import accept_key, key_identity, read_pem
 from pki.kernel.revocation import RevocationList
@@ -70,7 +70,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
 
 def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
     """Store a key under its name, unless the same key is stored already."""
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
         other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
@@ -99,7 +99,7 @@ def _locked(actor: Actor, key: TrustKey) -> TrustKey:
     return require_on(actor, Action.MANAGE_TRUST_KEYS, rows, key)
 
 
-def strangers(keys: list[TrustKey]) -> list[TrustKey]:
+def without_device_cas(keys: list[TrustKey]) -> list[TrustKey]:
     """Return the keys without those of CAs that certify devices, whichever was registered first."""
     issuers = own_keys.known_identities() | vendor_identities() if keys else set()
     return [key for key in keys if _identity(key) not in issuers]
@@ -129,7 +129,7 @@ def with_revocation(keys: list[TrustKey], judgement: Judgement) -> Judgement:
         "crl": f"the CRL of {signer.name} was consulted",
         "none": f"NOT CHECKED: {signer.name} is trusted without revocation lists, as registered",
     }.get(signer.revocation_state, f"NOT CHECKED: no CRL of {signer.name} is registered, and no revocation mode is set")
-    return Judgement(judgement.facts, [*judgement.statements, statement("revocation", "muster", words)])
+    return Judgement(judgement.facts, [*judgement.statements, report_line("revocation", "muster", words)])
 
 
 def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustKey:
@@ -177,10 +177,10 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
         lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
         flagged = _flagged(found, lists, all_of_them=above is not None)
         detail: dict[str, object] = {
-            "number": sum(len(one.serials) for one in lists),
-            "crl_numbers": [one.number for one in lists],
+            "number": sum(len(revocation_list.serials) for revocation_list in lists),
+            "crl_numbers": [revocation_list.number for revocation_list in lists],
             "of": "issuer" if above is not None else "signing-ca",
-            "bundles": [one.digest for one in flagged],
+            "bundles": [bundle.digest for bundle in flagged],
         }
         ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", found.public_id), detail=detail)
     return flagged
@@ -191,7 +191,7 @@ def _own_lists(key: TrustKey, crl: str) -> list[RevocationList]:
         msg = f"{key.name} is a public key. Only a signing CA has CRLs."
         raise InvalidError(msg)
     lists = _succeeding(crl, key.crl, _load_ca(key.pem))
-    key.crl, key.revocation = "".join(one.pem for one in lists), TrustKey.Revocation.CRL
+    key.crl, key.revocation = "".join(revocation_list.pem for revocation_list in lists), TrustKey.Revocation.CRL
     key.save(update_fields=["crl", "revocation"])
     return lists
 
@@ -203,7 +203,7 @@ def _issuer_lists(key: TrustKey, above: x509.Certificate, crl: str) -> list[Revo
     same = key.issuer_pem and own_keys.identity_of(_load_ca(key.issuer_pem)) == own_keys.identity_of(above)
     lists = _succeeding(crl, key.issuer_crl if same else "", above, of_authorities=True)
     key.issuer_pem = above.public_bytes(serialization.Encoding.PEM).decode()
-    key.issuer_crl = "".join(one.pem for one in lists)
+    key.issuer_crl = "".join(revocation_list.pem for revocation_list in lists)
     key.save(update_fields=["issuer_pem", "issuer_crl"])
     return lists
 
@@ -223,17 +223,17 @@ def _succeeding(
 
 def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -> list[Bundle]:
     """Return the bundles of revoked signers; of all signers if the signing CA itself is revoked."""
-    revoked = {serial for one in lists for serial in one.serials}
+    revoked = {serial for crl in lists for serial in crl.serials}
     vouched = list(Bundle.objects.filter(domain=key.domain, facts__signer=key.name).order_by("id"))
     if all_of_them:
         return vouched if _load_ca(key.pem).serial_number in revoked else []
-    serials = {f"{one:x}" for one in revoked}
-    return [one for one in vouched if one.facts.get("signer_serial") in serials]
+    serials = {f"{number:x}" for number in revoked}
+    return [bundle for bundle in vouched if bundle.facts.get("signer_serial") in serials]
 
 
 def _load_ca(pem: str) -> x509.Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE"))
+        certificate = x509.load_pem_x509_certificate(demand_one_block(pem, "CERTIFICATE"))
     except ValueError as error:
         msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."
         raise InvalidError(msg) from error
@@ -258,7 +258,7 @@ def _read(format_: str, pem: str) -> tuple[str, str]:
     if format_ not in TrustKey.Format.values:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
         raise InvalidError(msg)
-    demand_one(pem, "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", what="The trust key")
+    demand_one_block(pem, "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", what="The trust key")
     if format_ in _BY_CA or (format_ in _BY_EITHER and "CERTIFICATE" in pem):
         return _signing_ca(pem)
     return _public_key(format_, pem)

@@ -10,7 +10,7 @@ from ota.models import Bundle, Release, Statement
 from ota.services import online_roles, statements
 from ota.trust import documents
 from ota.trust.prepared import Documents, PreparedRequest
-from ota.trust.repository import Repository, bin_of, bins
+from ota.trust.repository import Repository, bin_of, delegated_bins
 from pki import selectors as ground
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
@@ -36,9 +36,9 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
         ReleaseStateError: there is no repository yet.
     """
     require_action(actor, Action.RAISE_FLOOR)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     with transaction.atomic():
-        before = _targets(statements.repository(domain.slug))
+        before = _targets(statements.statement_repository(domain.slug))
         key = str(hardware.class_id)
         present = documents.floors_of(before.signed).get(component, {}).get(key, 0)
         highest = _released(domain, component, hardware)
@@ -50,7 +50,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
             )
             raise MetadataError(msg)
         number = online_roles.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
-        made = documents.raised(before.signed, {component: {key: counter}}, number, clock.now())
+        made = documents.raised_targets(before.signed, {component: {key: counter}}, number, clock.now())
         request = PreparedRequest(
             {Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest)
         )
@@ -58,7 +58,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
         return statements.write_statement(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, request=request)
 
 
-def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
+def renew_targets(*, actor: Actor, bit_length: int | None = None) -> Statement:
     """Renew targets and all bins for another year, signed by the officers that the current root lists.
 
     Needed once a year, after officers changed, and to get more bins as the targets become many.
@@ -72,14 +72,14 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
         ReleaseStateError: there is no repository yet.
     """
     require_action(actor, Action.RENEW_TARGETS)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     with transaction.atomic():
-        store = online_roles.repository(domain.slug)
+        store = online_roles.published_repository(domain.slug)
         root, before = store.root(), store.last_believed()
         if root is None or Targets.type not in before:
             msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
             raise ReleaseStateError(msg)
-        roles = bins(before[Targets.type].signed)
+        roles = delegated_bins(before[Targets.type].signed)
         wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
         _demand_bits(wanted, roles.bit_length if roles else wanted)
         request = PreparedRequest(_renewed(domain, root.signed, before, wanted), before)
@@ -105,9 +105,9 @@ def _demand_bits(wanted: int, present: int) -> None:
 
 def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int) -> dict[str, Metadata[Targets]]:
     """Return all documents with new versions and dates, the entries in the bins that they belong to now."""
-    now, delegations = clock.now(), documents.delegations(root, bit_length)
+    now, delegations = clock.now(), documents.bin_delegations(root, bit_length)
     roles = delegations.succinct_roles
-    entries = [target for one in before.values() for target in one.signed.targets.values()]
+    entries = [target for value in before.values() for target in value.signed.targets.values()]
     filled: dict[str, dict[str, TargetFile]] = {role: {} for role in (roles.get_roles() if roles else ())}
     for target in entries:
         filled[roles.get_role_for_target(target.path) if roles else ""][target.path] = target
@@ -116,7 +116,7 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
         published = before[role].signed.version if role in before else 0
         number = online_roles.numbers_after(domain=domain, role=role, published=published)
         base = before[role].signed if role in before else Targets(version=1)
-        made[role] = documents.renewal(base, number, now)
+        made[role] = documents.renewed_document(base, number, now)
         made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
         if role != Targets.type:
             made[role].signed.unrecognized_fields = {BIN_FIELD: role}
@@ -140,10 +140,10 @@ def _released(domain: TrustDomain, component: str, hardware: HardwareModel) -> B
 
 def _shown(domain: TrustDomain, bundle: Bundle | None) -> dict[str, Metadata[Targets]]:
     """Return the bin that lists a bundle."""
-    store = online_roles.repository(domain.slug)
+    store = online_roles.published_repository(domain.slug)
     role = bin_of(_targets(store).signed, bundle.target_path) if bundle else None
-    found = store.document(role) if role else None
-    return {role: found} if role and found else {}
+    document = store.document(role) if role else None
+    return {role: document} if role and document else {}
 
 
 def _text(bundle: Bundle | None) -> dict[str, str]:

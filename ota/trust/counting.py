@@ -13,13 +13,13 @@ from pki.kernel.public_keys import key_identity, read_tuf_fields
 
 def signer_identities(result: VerificationResult) -> set[str]:
     """Return the identities of the keys whose signatures are valid; a key that is not accepted counts for nothing."""
-    found = set()
+    identities = set()
     for key in result.signed.values():
         try:
-            found.add(key_identity(read_tuf_fields(key.to_dict())))
+            identities.add(key_identity(read_tuf_fields(key.to_dict())))
         except InvalidError:
             continue
-    return found
+    return identities
 
 
 def signed_by_enough(delegator: Root | Targets, role: str, document: RoleMetadata) -> bool:

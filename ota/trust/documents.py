@@ -59,7 +59,7 @@ class ListedBundle:
         return TargetFile(len(self.document), {"sha256": self.digest}, self.path)
 
 
-def listing(base: Targets, entries: Iterable[ListedBundle], version: int, now: datetime) -> Metadata[Targets]:
+def unsigned_bin(base: Targets, entries: Iterable[ListedBundle], version: int, now: datetime) -> Metadata[Targets]:
     """Return an unsigned bin: all that the base lists, and the new entries.
 
     Args:
@@ -74,7 +74,7 @@ def listing(base: Targets, entries: Iterable[ListedBundle], version: int, now: d
     return Metadata(document)
 
 
-def withdrawal(base: Targets, path: str, reason: str, version: int, now: datetime) -> Metadata[Targets]:
+def withdrawal_bin(base: Targets, path: str, reason: str, version: int, now: datetime) -> Metadata[Targets]:
     """Return an unsigned bin that lists a bundle as withdrawn: it stays known, and no device may install it.
 
     Args:
@@ -90,7 +90,7 @@ def withdrawal(base: Targets, path: str, reason: str, version: int, now: datetim
     return Metadata(document)
 
 
-def raised(base: Targets, floors: Floors, version: int, now: datetime) -> Metadata[Targets]:
+def raised_targets(base: Targets, floors: Floors, version: int, now: datetime) -> Metadata[Targets]:
     """Return unsigned top-level targets whose floors are the base's, raised by others.
 
     Args:
@@ -108,12 +108,12 @@ def raised(base: Targets, floors: Floors, version: int, now: datetime) -> Metada
     return Metadata(document)
 
 
-def renewal(base: Targets, version: int, now: datetime) -> Metadata[Targets]:
+def renewed_document(base: Targets, version: int, now: datetime) -> Metadata[Targets]:
     """Return an unsigned document that says what the base says, for another year."""
     return Metadata(_following(base, version, now))
 
 
-def delegations(root: Root, bit_length: int) -> Delegations:
+def bin_delegations(root: Root, bit_length: int) -> Delegations:
     """Return the delegation to ``2 ** bit_length`` hash bins, signed by the very people who sign the targets."""
     role = root.roles[Targets.type]
     keys = {keyid: root.keys[keyid] for keyid in role.keyids}
@@ -132,7 +132,7 @@ def reason_of(target: TargetFile) -> str | None:
     return str(custom[WITHDRAWN]) if isinstance(custom, dict) and WITHDRAWN in custom else None
 
 
-def snapshot(version: int, versions: Mapping[str, int], now: datetime) -> Metadata[Snapshot]:
+def unsigned_snapshot(version: int, versions: Mapping[str, int], now: datetime) -> Metadata[Snapshot]:
     """Return an unsigned snapshot.
 
     Args:
@@ -144,18 +144,18 @@ def snapshot(version: int, versions: Mapping[str, int], now: datetime) -> Metada
     return Metadata(Snapshot(version=version, expires=_seconds(now + SNAPSHOT_LIFE), meta=meta))
 
 
-def timestamp(version: int, snapshot_version: int, now: datetime) -> Metadata[Timestamp]:
+def unsigned_timestamp(version: int, snapshot_version: int, now: datetime) -> Metadata[Timestamp]:
     """Return an unsigned timestamp that names the snapshot's version: all that an idle device fetches."""
     meta = MetaFile(snapshot_version)
     return Metadata(Timestamp(version=version, expires=_seconds(now + TIMESTAMP_LIFE), snapshot_meta=meta))
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """Return the SHA-256 of a text in hex: what names a ``bundle.json``."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sign(metadata: RoleMetadata, keyid: str, sig: str) -> None:
+def attach_signature(metadata: RoleMetadata, keyid: str, sig: str) -> None:
     """Attach a signature that someone made over ``signed_bytes``."""
     metadata.signatures[keyid] = Signature(keyid, sig)
 

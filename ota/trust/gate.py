@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ota.contract.bundle_documents import BundleDocument
-from ota.eligibility import ObstacleKind, Reason, because, joined
+from ota.eligibility import ObstacleKind, Reason, join_audiences, make_reason
 from ota.trust.documents import Floors
 
 
@@ -20,7 +20,7 @@ class Recipient:
     audience: str | None = None
 
 
-def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> Reason | None:
+def gate_refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> Reason | None:
     """Return why a bundle that officers list may not be given, or None when it may.
 
     Args:
@@ -28,12 +28,12 @@ def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> R
         floors: component to hardware class to the lowest counter, as the officers signed them.
         recipient: who would be given it.
     """
-    if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
-        return because(ObstacleKind.SIGNED_FOR_OTHER_HARDWARE)
+    if recipient.class_id not in {hardware["class_id"] for hardware in manifest["hw"]}:
+        return make_reason(ObstacleKind.SIGNED_FOR_OTHER_HARDWARE)
     if recipient.audience is not None and recipient.audience not in manifest["audience"]:
-        return because(ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE, audiences=joined(manifest["audience"]))
+        return make_reason(ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE, audiences=join_audiences(manifest["audience"]))
     counter, component = manifest["security_counter"], manifest["component"]
     floor = floors.get(component, {}).get(recipient.class_id, 0)
     if counter < floor:
-        return because(ObstacleKind.BELOW_FLOOR, counter=counter, floor=floor)
+        return make_reason(ObstacleKind.BELOW_FLOOR, counter=counter, floor=floor)
     return None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 
-from ota.eligibility import ObstacleKind, Reason, because
+from ota.eligibility import ObstacleKind, Reason, make_reason
 from ota.errors import MetadataError
 from ota.trust import documents, policy
 from ota.trust.documents import Floors
@@ -28,7 +28,7 @@ from pki.kernel.errors import NotFoundError
 MOST_BINS = 256
 #: file times are this coarse at worst: a folder that changed a moment ago is read again
 COARSE_NS = 100_000_000
-UNSIGNED = because(ObstacleKind.NOT_SIGNED)
+UNSIGNED = make_reason(ObstacleKind.NOT_SIGNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ class OfficersView:
             (f"list {role}", found),
         )
         if late := next((name for name, one in dated if one.is_expired(now)), ""):
-            return Listed(because(ObstacleKind.SIGNATURES_EXPIRED, document=late), digest, floors)
+            return Listed(make_reason(ObstacleKind.SIGNATURES_EXPIRED, document=late), digest, floors)
         if (reason := documents.reason_of(target)) is not None:
-            return Listed(because(ObstacleKind.WITHDRAWN, why=reason), digest, floors)
+            return Listed(make_reason(ObstacleKind.WITHDRAWN, why=reason), digest, floors)
         return Listed(None, digest, floors)
 
     def _refresh(self) -> None:
@@ -128,7 +128,7 @@ class OfficersView:
             return
         anchor = sha256(self._store.read(f"{self._store.root_chain()[0]}.root.json")).digest()
         if self._anchor and anchor != self._anchor:
-            self._trouble = because(ObstacleKind.ROOT_EXCHANGED)
+            self._trouble = make_reason(ObstacleKind.ROOT_EXCHANGED)
             return
         self._advance(Root.type, root.signed.version)
         self._anchor = anchor
@@ -181,7 +181,7 @@ def officers_view(folder: Path) -> OfficersView:
 
 
 def _unreadable(error: Exception) -> Reason:
-    return because(ObstacleKind.DOCUMENTS_UNREADABLE, why=str(error))
+    return make_reason(ObstacleKind.DOCUMENTS_UNREADABLE, why=str(error))
 
 
 def _mark(folder: Path) -> tuple[int, ...]:

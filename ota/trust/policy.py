@@ -17,7 +17,7 @@ from ota.contract.root_keys import ONLINE_FIELDS, THRESHOLD
 from ota.errors import MetadataError
 from ota.trust.counting import signed_by_enough, signer_identities
 from ota.trust.documents import BIN_PREFIX
-from ota.trust.repository import bins
+from ota.trust.repository import delegated_bins
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import check_person
 from pki.kernel.public_keys import TufKey, key_identity, read_tuf_fields
@@ -73,10 +73,10 @@ def named_online(root: Root, name: str) -> set[str]:
         return set(root.roles[name].keyids)
     field = root.unrecognized_fields.get(ONLINE_FIELDS[name])
     keyids = field.get("keyids") if isinstance(field, dict) else None
-    return {one for one in keyids if isinstance(one, str)} if isinstance(keyids, list) else set()
+    return {keyid for keyid in keyids if isinstance(keyid, str)} if isinstance(keyids, list) else set()
 
 
-def officers(root: Root, role: str = Targets.type) -> dict[str, str]:
+def role_officers(root: Root, role: str = Targets.type) -> dict[str, str]:
     """Return the officers of a role: key id to the name that the root itself gives."""
     return {keyid: officer_of(root.keys[keyid]) for keyid in root.roles[role].keyids if keyid in root.keys}
 
@@ -93,7 +93,7 @@ def check_targets(root: Root, document: Metadata[Targets]) -> None:
         MetadataError: one sentence says what is wrong.
     """
     _demand_people(root, document)
-    roles = bins(document.signed)
+    roles = delegated_bins(document.signed)
     if roles is None or document.signed.targets or roles.name_prefix != BIN_PREFIX:
         msg = "Targets must list no files themselves; they delegate to hash bins (`muster-sign tuf-targets`)."
         raise MetadataError(msg)
@@ -111,7 +111,7 @@ def check_whole(targets: Targets, given: Documents) -> None:
     Raises:
         MetadataError: it names the first one.
     """
-    roles = bins(targets)
+    roles = delegated_bins(targets)
     wanted = set(roles.get_roles() if roles else ()) | {Targets.type}
     if odd := sorted(wanted ^ set(given)):
         msg = f"The set of targets and bins is not complete: {odd[0]} is missing or unexpected."
@@ -125,7 +125,7 @@ def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Target
         MetadataError: one sentence says what is wrong.
     """
     _demand_people(root, document)
-    roles = bins(targets)
+    roles = delegated_bins(targets)
     if roles is None or not roles.is_delegated_role(role):
         msg = f"The targets delegate to no {role[:60]!r}."
         raise MetadataError(msg)
@@ -181,7 +181,9 @@ def _check_signatures(new: Metadata[Root], previous: Metadata[Root] | None) -> N
     except ValueError as error:
         msg = f"The root does not follow the installed one: {error}"
         raise MetadataError(msg) from error
-    enough = all(len(signer_identities(one)) >= one.threshold for one in (result.first, result.second))
+    enough = all(
+        len(signer_identities(verification)) >= verification.threshold for verification in (result.first, result.second)
+    )
     if not result or not enough:
         msg = "The root is not signed by enough of its officers' keys (and of those before it)."
         raise MetadataError(msg)
@@ -197,9 +199,11 @@ def _check_keys(root: Root, online: set[str]) -> None:
 
 def _check_names(root: Root, previous: Root | None) -> None:
     """Refuse a new name that people would take for another one; names that were installed before stay."""
-    before = {name for role in root_keys.PEOPLE for name in officers(previous, role).values()} if previous else set()
+    before = (
+        {name for role in root_keys.PEOPLE for name in role_officers(previous, role).values()} if previous else set()
+    )
     try:
-        for name in {one for role in root_keys.PEOPLE for one in officers(root, role).values()} - before:
+        for name in {officer for role in root_keys.PEOPLE for officer in role_officers(root, role).values()} - before:
             check_person(name)
     except InvalidError as error:
         raise MetadataError(error.detail) from error

@@ -49,7 +49,7 @@ class PreparedRequest:
     def digest(self) -> str:
         """Return the digest: of the canonical map of role to SHA-256 of the signed bytes, and of the sequence."""
         parts: dict[str, object] = {
-            role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in self.documents.items()
+            role: hashlib.sha256(document.signed_bytes).hexdigest() for role, document in self.documents.items()
         }
         parts["sequence"] = self.sequence
         return hashlib.sha256(canonical.dumps(parts)).hexdigest()
@@ -57,13 +57,13 @@ class PreparedRequest:
     @property
     def bases(self) -> dict[str, int]:
         """Return the version that each document follows."""
-        return {role: one.signed.version for role, one in self.before.items() if role in self.documents}
+        return {role: document.signed.version for role, document in self.before.items() if role in self.documents}
 
     def to_json(self) -> dict[str, object]:
         """Return it as it is kept and as officers get it."""
         return {
-            "documents": {role: _plain(one) for role, one in self.documents.items()},
-            "before": {role: _plain(one) for role, one in self.before.items()},
+            "documents": {role: _plain(document) for role, document in self.documents.items()},
+            "before": {role: _plain(document) for role, document in self.before.items()},
             "exhibits": dict(self.exhibits),
             "sequence": self.sequence,
         }
@@ -73,16 +73,20 @@ class PreparedRequest:
         """Return the signing request that ``to_json`` wrote."""
         documents_, before = (_read(intake.map_of(value[name], name)) for name in ("documents", "before"))
         exhibits = {name: str(text) for name, text in intake.map_of(value["exhibits"], "exhibits").items()}
-        return PreparedRequest(documents_, before, exhibits, intake.integer(value.get("sequence", 0), "sequence"))
+        return PreparedRequest(documents_, before, exhibits, intake.check_integer(value.get("sequence", 0), "sequence"))
 
     def manifests(self) -> dict[str, bytes]:
         """Return the SUIT manifests that officers with P-256 keys sign beside: ``suit-<hardware class>`` to bytes."""
-        named = {target.hashes["sha256"] for one in self.documents.values() for target in one.signed.targets.values()}
+        named = {
+            target.hashes["sha256"]
+            for document in self.documents.values()
+            for target in document.signed.targets.values()
+        }
         texts = [text for digest, text in self.exhibits.items() if digest in named] if self.sequence else []
         found = {}
         for text in texts:
-            for hardware, image in suit.images(json.loads(text), self.sequence).items():
-                found[f"suit-{hardware}"] = suit.manifest(image)
+            for hardware, image in suit.suit_images(json.loads(text), self.sequence).items():
+                found[f"suit-{hardware}"] = suit.suit_manifest(image)
         return found
 
 
@@ -116,7 +120,7 @@ def parse_signature(data: bytes) -> OfficerSignature:
         )
         raise MetadataError(msg)
     sigs, texts = value["sigs"], [value[name] for name in ("statement", "keyid", "officer")]
-    if not all(isinstance(one, str) for one in texts) or not isinstance(sigs, dict):
+    if not all(isinstance(text, str) for text in texts) or not isinstance(sigs, dict):
         msg = "The fields of a signature must be strings, and sigs a map of role to signature."
         raise MetadataError(msg)
     good = all(_ROLE.fullmatch(role) and isinstance(sig, str) and _SIG.fullmatch(sig) for role, sig in sigs.items())
@@ -137,4 +141,4 @@ def _plain(document: Metadata[Targets]) -> object:
 
 
 def _read(value: Mapping[str, object]) -> dict[str, Metadata[Targets]]:
-    return {role: load_document(json.dumps(one).encode(), Targets) for role, one in value.items()}
+    return {role: load_document(json.dumps(item).encode(), Targets) for role, item in value.items()}

@@ -55,9 +55,9 @@ def grade_device(proof: UpdateProof, components: Mapping[str, ComponentState], n
         now: unix time.
     """
     client = proof.get("client", "")
-    known = [name for name, one in components.items() if one.get("signed") and one.get("confirmed")]
+    known = [name for name, component in components.items() if component.get("signed") and component.get("confirmed")]
     installed = f"Its signed report names an image that officers signed: {', '.join(sorted(known))}." if known else ""
-    unsigned = sorted(name for name, one in components.items() if one.get("signed") is False)
+    unsigned = sorted(name for name, component in components.items() if component.get("signed") is False)
     also = (f"Officers did not sign what it runs as {', '.join(unsigned)}.",) if unsigned else ()
     if client == DDI:
         return Protection(VENDOR, ("It updates by DDI (SWUpdate and others), which carries no officers' signatures.",))
@@ -91,6 +91,6 @@ def _asked(proof: UpdateProof, name: Evidence, words: str, now: int) -> tuple[bo
     return False, f"It has not requested {words} within the last day." if at else f"It has never requested {words}."
 
 
-def coarse(now: int) -> int:
+def coarse_time(now: int) -> int:
     """Return a time in the stored resolution."""
     return now - now % COARSE_S

@@ -177,7 +177,7 @@ class Repository:
         All files are read, but those whose very bytes were verified under the very same targets are not parsed again.
         """
         targets = self.targets()
-        roles = bins(targets.signed) if targets else None
+        roles = delegated_bins(targets.signed) if targets else None
         if targets is None or roles is None:
             return []
         digest = hashlib.sha256(targets.signed_bytes).digest()
@@ -199,23 +199,23 @@ class Repository:
             targets = self._believed(root, Targets.type)
             if targets is None:
                 continue
-            roles = bins(targets.signed)
+            roles = delegated_bins(targets.signed)
             known = {role: self._believed(targets.signed, role) for role in (roles.get_roles() if roles else ())}
-            return {Targets.type: targets, **{role: one for role, one in known.items() if one}}
+            return {Targets.type: targets, **{role: document for role, document in known.items() if document}}
         return {}
 
     def listed(self, path: str) -> TargetFile | None:
         """Return what the officers' newest bin says of a bundle, or None when they never signed it."""
         targets = self.targets()
         role = bin_of(targets.signed, path) if targets else None
-        found = self._believed(targets.signed, role) if targets and role else None
-        return found.signed.targets.get(path) if found else None
+        document = self._believed(targets.signed, role) if targets and role else None
+        return document.signed.targets.get(path) if document else None
 
     def _believed(self, delegator: Root | Targets, role: str) -> Metadata[Targets] | None:
         for version in self.versions(role):
-            found = self._load(f"{version}.{role}.json", Targets)
-            if signed_by_enough(delegator, role, found):
-                return found
+            document = self._load(f"{version}.{role}.json", Targets)
+            if signed_by_enough(delegator, role, document):
+                return document
         return None
 
     def _all_versions(self) -> dict[str, list[int]]:
@@ -278,14 +278,14 @@ def manifest_name(digest: str, hardware: str) -> str:
     return f"{digest}.{hardware}.suit"
 
 
-def bins(targets: Targets) -> SuccinctRoles | None:
+def delegated_bins(targets: Targets) -> SuccinctRoles | None:
     """Return the hash bins that targets delegate to, or None when they have none."""
     return targets.delegations.succinct_roles if targets.delegations else None
 
 
 def bin_of(targets: Targets, path: str) -> str | None:
     """Return the name of the bin that a path belongs to, or None when there are no bins."""
-    roles = bins(targets)
+    roles = delegated_bins(targets)
     return roles.get_role_for_target(path) if roles else None
 
 
@@ -299,11 +299,11 @@ def load_document(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         msg = f"The metadata has {len(data)} bytes; the maximum is {MAX_METADATA}."
         raise MetadataError(msg)
     try:
-        found = Metadata.from_bytes(data, tuf_json.StrictDeserializer())
+        document = Metadata.from_bytes(data, tuf_json.StrictDeserializer())
     except (RepositoryError, DownloadError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"This is not TUF metadata of the type {kind.type}."
         raise MetadataError(msg) from error
-    if not isinstance(found.signed, kind):
-        msg = f"This is TUF metadata of the type {found.signed.type}, not {kind.type}."
+    if not isinstance(document.signed, kind):
+        msg = f"This is TUF metadata of the type {document.signed.type}, not {kind.type}."
         raise MetadataError(msg)
-    return found
+    return document

@@ -71,7 +71,7 @@ class RoleStanding:
         }
 
 
-def level(role: str, expires: datetime, now: datetime) -> str:
+def expiry_level(role: str, expires: datetime, now: datetime) -> str:
     """Return how urgent the end of a role's document is."""
     left, (soon, urgent) = expires - now, TERMS[role]
     if left <= timedelta(0):
@@ -79,7 +79,7 @@ def level(role: str, expires: datetime, now: datetime) -> str:
     return URGENT if left <= urgent else SOON if left <= soon else GOOD
 
 
-def standings(
+def role_standings(
     root: Metadata[Root], others: Iterable[RoleMetadata], ends: Sequence[datetime], now: datetime
 ) -> Iterator[RoleStanding]:
     """Yield the state of each role, the root first.
@@ -94,12 +94,16 @@ def standings(
         kind = document.signed.type
         held = root.signed.roles[kind]
         online = kind in policy.ONLINE
-        names = tuple(sorted(held.keyids)) if online else tuple(sorted(policy.officers(root.signed, kind).values()))
+        names = (
+            tuple(sorted(held.keyids)) if online else tuple(sorted(policy.role_officers(root.signed, kind).values()))
+        )
         end = document.signed.expires
-        yield RoleStanding(kind, document.signed.version, end, held.threshold, names, online, level(kind, end, now))
+        yield RoleStanding(
+            kind, document.signed.version, end, held.threshold, names, online, expiry_level(kind, end, now)
+        )
     if ends:
         held = root.signed.roles[Targets.type]
-        names = tuple(sorted(policy.officers(root.signed).values()))
+        names = tuple(sorted(policy.role_officers(root.signed).values()))
         yield RoleStanding(
-            BINS, len(ends), min(ends), held.threshold, names, online=False, level=level(BINS, min(ends), now)
+            BINS, len(ends), min(ends), held.threshold, names, online=False, level=expiry_level(BINS, min(ends), now)
         )

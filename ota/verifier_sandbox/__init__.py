@@ -6,7 +6,7 @@ never reads one; it gives the verdict away only when every descendant is dead an
 """
 
 from ota.verifier_sandbox.bounds import FILE_SIZE, Bounds
-from ota.verifier_sandbox.keeper import run
-from ota.verifier_sandbox.request import SandboxRequest, read_request
+from ota.verifier_sandbox.keeper import run_child
+from ota.verifier_sandbox.request import SandboxRequest, read_sandbox_request
 
-__all__ = ["FILE_SIZE", "Bounds", "SandboxRequest", "read_request", "run"]
+__all__ = ["FILE_SIZE", "Bounds", "SandboxRequest", "read_sandbox_request", "run_child"]

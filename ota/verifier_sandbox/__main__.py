@@ -5,7 +5,7 @@ from ota import verifier_sandbox
 
 def main() -> None:
     """Confine a child, and let it end."""
-    verifier_sandbox.run(verifier_sandbox.read_request(), verifier_sandbox.Bounds(), lambda _: {})
+    verifier_sandbox.run_child(verifier_sandbox.read_sandbox_request(), verifier_sandbox.Bounds(), lambda _: {})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ INTERVAL_S = 0.02
 KILL_S = 10.0
 
 
-def run(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRequest], Mapping[str, object]]) -> None:
+def run_child(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRequest], Mapping[str, object]]) -> None:
     """Run ``work`` in a confined child; write one JSON object about it to standard output.
 
     Args:
@@ -32,7 +32,7 @@ def run(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRequest]
     """
     report: ChildReport = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
     try:
-        around = walls.prepare(request.scratch)
+        around = walls.prepare_keeper(request.scratch)
     except OSError as error:
         report["missing"] = [f"resources: {walls.ROOT} ({error.strerror})"]
         _write(report)
@@ -73,10 +73,10 @@ def _be_child(
         nothing = os.open("/dev/null", os.O_RDWR)
         for old, new in ((nothing, 0), (answer, 1), (complaint, 2)):
             os.dup2(old, new)
-        found = walls.shut(around, request, bounds)
-        os.write(tell, json.dumps({"holds": found.holds, "missing": found.missing}).encode())
+        confinement = walls.confine_child(around, request, bounds)
+        os.write(tell, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
         os.close(tell)
-        if not found.missing:
+        if not confinement.missing:
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
             code = 0
@@ -112,7 +112,7 @@ def _watch(child: int, seconds: float, watched: Watched) -> tuple[int, str]:
         elif time.monotonic() > deadline:
             cause = "time"
         else:
-            cause = _over(watched, usage.descendants(os.getpid()))
+            cause = _over(watched, usage.living_descendants(os.getpid()))
     os.close(ended)
     # Before the child is reaped, so that its number is still its group's: nobody can fork away between two looks.
     with suppress(ProcessLookupError):
@@ -135,7 +135,7 @@ def _end_all() -> bool:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        left = usage.descendants(os.getpid())
+        left = usage.living_descendants(os.getpid())
         if not left:
             return True
         for pid in left:
@@ -149,13 +149,13 @@ def _tidy(watched: Watched) -> str:
     """Return what is wrong with the content of the scratch folder, which is then emptied; its owners have ended."""
     cause = _over(watched, [])
     if cause:
-        usage.clear(watched.scratch)
+        usage.clear_folder(watched.scratch)
     return cause
 
 
 def _inodes(request: SandboxRequest) -> set[tuple[int, int]]:
     facts = [os.fstat(descriptor) for descriptor in request.files.values()]
-    return {(one.st_dev, one.st_ino) for one in facts}
+    return {(fact.st_dev, fact.st_ino) for fact in facts}
 
 
 def _text(descriptor: int, limit: int) -> str:

@@ -36,7 +36,7 @@ def read_report(document: object) -> ChildReport:
     holds, missing = intake.map_of(said["holds"], "holds"), intake.list_of(said["missing"], "missing")
     return ChildReport(
         end=intake.read_text(said["end"], "end"),
-        code=intake.integer(said["code"], "code"),
+        code=intake.check_integer(said["code"], "code"),
         answer=intake.read_text(said["answer"], "answer"),
         complaint=intake.read_text(said["complaint"], "complaint"),
         holds={name: intake.read_text(how, name) for name, how in holds.items()},

@@ -42,7 +42,7 @@ class SandboxRequest:
         return path
 
 
-def read_request() -> SandboxRequest:
+def read_sandbox_request() -> SandboxRequest:
     """Return the request on standard input, which stays open: its end tells that the server is gone."""
     line = sys.stdin.buffer.readline(MAX_REQUEST)
     asked = json.loads(line)

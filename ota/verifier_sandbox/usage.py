@@ -96,16 +96,16 @@ class _UsageCount:
                     raise OverBoundsError(msg) from error
 
     def _open_files(self, place: Path) -> None:
-        for one in (place / "fd").iterdir():
+        for path in (place / "fd").iterdir():
             with suppress(FileNotFoundError):
-                facts = one.stat()
+                facts = path.stat()
                 if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
                     self._add((facts.st_dev, facts.st_ino), facts.st_blocks * _BLOCK)
 
     def _mapped_files(self, place: Path) -> None:
         for line in (place / "maps").read_text().splitlines():
             if line.endswith("(deleted)") and line.split()[1].endswith("s"):
-                first, last = (int(one, 16) for one in line.split()[0].split("-"))
+                first, last = (int(part, 16) for part in line.split()[0].split("-"))
                 self._add((-1, int(line.split()[4])), last - first)
 
     def _add(self, inode: tuple[int, int], size: int) -> None:
@@ -118,38 +118,38 @@ class _UsageCount:
             raise OverBoundsError(msg)
 
 
-def descendants(pid: int) -> list[int]:
+def living_descendants(pid: int) -> list[int]:
     """Return the ids of all living descendants of a process, children before theirs; zombies count."""
-    found, waiting = [], [pid]
+    descendants, waiting = [], [pid]
     while waiting:
         children = _children(waiting.pop())
-        found += children
+        descendants += children
         waiting += children
-    return found
+    return descendants
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    children: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             try:
-                found += [int(one) for one in (task / "children").read_text().split()]
+                children += [int(part) for part in (task / "children").read_text().split()]
             except FileNotFoundError:
                 return _children_by_parent(pid)
-    return found
+    return children
 
 
 def _children_by_parent(pid: int) -> list[int]:
     """Look at every process: kernels without CONFIG_PROC_CHILDREN list none."""
     found = []
-    for one in Path("/proc").glob("[0-9]*"):
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            if int((one / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(one.name))
+            if int((path / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.name))
     return found
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Empty a folder whose owners have ended, at any depth and with any permissions."""
     number = 0
     while entries := list(folder.iterdir()):
@@ -158,9 +158,9 @@ def clear(folder: Path) -> None:
                 entry.unlink()
                 continue
             entry.chmod(0o700)
-            for one in entry.iterdir():  # one level up, so that no path and no recursion grows long
+            for path in entry.iterdir():  # one level up, so that no path and no recursion grows long
                 number += 1
-                if one.is_dir() and not one.is_symlink():
-                    one.chmod(0o700)
-                one.rename(folder / f".cleared-{os.getpid()}-{number}")
+                if path.is_dir() and not path.is_symlink():
+                    path.chmod(0o700)
+                path.rename(folder / f".cleared-{os.getpid()}-{number}")
             entry.rmdir()

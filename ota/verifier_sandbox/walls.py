@@ -44,14 +44,14 @@ class Confinement:
 
     def note(self, what: str, mechanisms: Iterable[str], otherwise: str) -> None:
         """Keep the mechanisms of a property, or that there are none."""
-        found = ", ".join(one for one in mechanisms if one)
+        found = ", ".join(mechanism for mechanism in mechanisms if mechanism)
         if found:
             self.holds[what] = found
         else:
             self.missing.append(f"{what}: {otherwise}")
 
 
-def prepare(scratch: Path) -> Surroundings:
+def prepare_keeper(scratch: Path) -> Surroundings:
     """Prepare the keeper before it forks: orphans come to it, the next child begins new namespaces.
 
     Raises:
@@ -65,7 +65,7 @@ def prepare(scratch: Path) -> Surroundings:
     return Surroundings(privileges.own_namespaces(), user, processes)
 
 
-def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
+def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
     """Give up, for good, what judging does not need.
 
     Args:
@@ -73,12 +73,12 @@ def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confi
         request: which artefacts may be read, and which folder may be written.
         bounds: what may be used.
     """
-    found = Confinement()
+    confinement = Confinement()
     if around.isolated:
         privileges.own_processes()
     _give_up_rights(around)
     confine.die_with_parent(signal.SIGKILL)
-    confine.limits(
+    confine.set_limits(
         cpu_s=bounds.cpu_s,
         address_space=ADDRESS_SPACE,
         file_size=bounds.file_size,
@@ -87,21 +87,21 @@ def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confi
     read = [Path(place) for place in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     read += [request.given(name) for name in request.files]
     locked = confine.landlock(read, [request.scratch, Path("/dev/null")], network=False)
-    confine.dumpable()  # the last change of rights has taken it away, and the keeper counts what is open
+    confine.allow_dumps()  # the last change of rights has taken it away, and the keeper counts what is open
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
     filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
-    _note(found, around, version if locked else 0, filtered=filtered)
-    return found
+    _note(confinement, around, version if locked else 0, filtered=filtered)
+    return confinement
 
 
 def _give_up_rights(around: Surroundings) -> None:
     if around.user:
         with suppress(OSError):  # what does not hold then is said by the user that it still is
-            privileges.become(around.user)
+            privileges.become_user(around.user)
     with suppress(OSError):
         if not around.user:
-            privileges.drop_capabilities()
+            privileges.drop_every_capability()
 
 
 def _note(found: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:

@@ -65,11 +65,11 @@ class Actor:
         raise DeniedError(msg)
 
 
-def system(domain: str, job: str, *, via: str = "job", request_id: str = "") -> Actor:
+def system_actor(domain: str, job: str, *, via: str = "job", request_id: str = "") -> Actor:
     """Return the actor of a job or of a command run on the server."""
     return Actor(ActorKind.SYSTEM, job, domain, via=via, request_id=request_id)
 
 
-def device(domain: str, key: str, *, via: str = "device", request_id: str = "") -> Actor:
+def device_actor(domain: str, key: str, *, via: str = "device", request_id: str = "") -> Actor:
     """Return the actor of an authenticated device, named by its public id."""
     return Actor(ActorKind.DEVICE, key, domain, via=via, request_id=request_id)

@@ -2,7 +2,7 @@
 
 Landlock (Linux 5.13, ``landlock(7)``) lets an ordinary process give up file access for good: after
 ``landlock`` only the listed places can be opened, by this process and its children, root included;
-and a process outside the domain can no longer be traced. ``undumpable`` keeps other processes of the
+and a process outside the domain can no longer be traced. ``forbid_dumps`` keeps other processes of the
 same user from reading this one's memory.
 """
 
@@ -99,7 +99,7 @@ def drop_capabilities() -> None:
     _check(_libc.capset(ctypes.byref(header), ctypes.byref(kept)))
 
 
-def undumpable() -> None:
+def forbid_dumps() -> None:
     """Keep other processes of the same user from reading this one's memory or making it dump core."""
     _prctl(_PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -110,12 +110,12 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
     _prctl(_PR_SET_PDEATHSIG, number)
 
 
-def dumpable() -> None:
+def allow_dumps() -> None:
     """Let the processes that this one starts look at its open files, also after it changed its user."""
     _prctl(_PR_SET_DUMPABLE, 1)
 
 
-def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64, files: int = 256) -> None:
+def set_limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64, files: int = 256) -> None:
     """Limit the resources of this process.
 
     Args:
@@ -185,6 +185,6 @@ def _check(result: int) -> int:
     return int(result)
 
 
-def available() -> bool:
+def has_landlock() -> bool:
     """Return whether this kernel has Landlock."""
     return landlock_version() >= 1

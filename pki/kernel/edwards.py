@@ -57,9 +57,9 @@ def _add(one: Point, other: Point) -> Point:
 
 
 def _times(factor: int, point: Point) -> Point:
-    found = _NEUTRAL
+    times = _NEUTRAL
     while factor:
         if factor & 1:
-            found = _add(found, point)
+            times = _add(times, point)
         point, factor = _add(point, point), factor >> 1
-    return found
+    return times

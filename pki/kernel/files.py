@@ -21,7 +21,7 @@ def write_public(path: Path, data: bytes) -> None:
     _replace(path, data, 0o644)
 
 
-def remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
     """Remove a file, if it exists, and sync its folder."""
     path.unlink(missing_ok=True)
     _sync_folder(path.parent)

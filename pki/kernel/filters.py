@@ -74,7 +74,7 @@ def text_field(says: str, source: str = "", most: int = MOST_TEXT) -> str:
     return _field(Criterion(says, Form.TEXT, most=most, source=source))
 
 
-def choice(says: str, choices: Sequence[str], source: str = "") -> str:
+def choice_field(says: str, choices: Sequence[str], source: str = "") -> str:
     """Return a field for one of several choices."""
     return _field(Criterion(says, Form.CHOICE, tuple(choices), source=source))
 
@@ -84,12 +84,12 @@ def yes_no(says: str, source: str = "") -> str:
     return _field(Criterion(says, Form.YES_NO, ("yes", "no"), source=source))
 
 
-def number(says: str, unit: str, most: int, source: str = "") -> str:
+def number_field(says: str, unit: str, most: int, source: str = "") -> str:
     """Return a field for a whole number from 1 on."""
     return _field(Criterion(says, Form.NUMBER, unit=unit, most=most, source=source))
 
 
-def setting(says: str, unit: str, bounds: tuple[int, int], usual: str = "", source: str = "") -> str:
+def setting_field(says: str, unit: str, bounds: tuple[int, int], usual: str = "", source: str = "") -> str:
     """Return a field for a whole number that sets how much is returned, rather than what must match.
 
     Args:
@@ -103,12 +103,12 @@ def setting(says: str, unit: str, bounds: tuple[int, int], usual: str = "", sour
     return _field(Criterion(says, Form.NUMBER, unit=unit, least=least, most=most, usual=usual, source=source))
 
 
-def word(says: str, pattern: str, source: str = "") -> str:
+def word_field(says: str, pattern: str, source: str = "") -> str:
     """Return a required field for a word of a certain form."""
     return _field(Criterion(says, Form.TEXT, pattern=pattern, required=True, source=source))
 
 
-def reference(says: str, source: str = "") -> str:
+def reference_field(says: str, source: str = "") -> str:
     """Return a field that names one thing, by its name or by its public id."""
     return _field(Criterion(says, Form.REFERENCE, source=source))
 
@@ -148,7 +148,7 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
         msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."
         raise InvalidError(msg)
     asked = {name: values[0] for name, values in given.items() if name in known and values and values[0]}
-    if missing := [name for name, one in known.items() if one.required and name not in asked]:
+    if missing := [name for name, criterion in known.items() if criterion.required and name not in asked]:
         msg = f"The parameter `{missing[0]}` is required. {known[missing[0]].says}"
         raise InvalidError(msg)
     for name, value in asked.items():

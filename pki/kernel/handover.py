@@ -34,7 +34,7 @@ _LABEL = "muster-"
 _held: dict[str, int] = {}
 
 
-def kind_of(name: str) -> str | None:
+def kind_of_secret(name: str) -> str | None:
     """Return the kind of secret in an environment variable, ``unused`` if no process needs it, or None."""
     if name in _KNOWN:
         return _KNOWN[name]
@@ -50,11 +50,11 @@ def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
         kinds: kinds of secrets that this program may hold or pass on; all others are dropped.
     """
     _adopt()
-    found = {name: value for name, value in os.environ.items() if value and kind_of(name)}
+    found = {name: value for name, value in os.environ.items() if value and kind_of_secret(name)}
     if not found:
         return
     for kind in kinds:
-        own = {**read_secrets(kind), **{name: value for name, value in found.items() if kind_of(name) == kind}}
+        own = {**read_secrets(kind), **{name: value for name, value in found.items() if kind_of_secret(name) == kind}}
         if own:
             _held[kind] = _in_memory(kind, own)
     for descriptor in descriptors_of(kinds):
@@ -73,7 +73,7 @@ def read_secrets(kind: str) -> dict[str, str]:
     found: dict[str, str] = {}
     if kind in _held:
         found = json.loads(os.pread(_held[kind], os.fstat(_held[kind]).st_size, 0))
-    return {**found, **{name: value for name, value in os.environ.items() if kind_of(name) == kind}}
+    return {**found, **{name: value for name, value in os.environ.items() if kind_of_secret(name) == kind}}
 
 
 def holds_secret(kind: str) -> bool:
@@ -106,7 +106,7 @@ def environment_of(kinds: Iterable[str]) -> dict[str, str]:
     """
     _adopt()
     given = set(kinds)
-    found = {name: value for name, value in os.environ.items() if kind_of(name) in {None, *given}}
+    found = {name: value for name, value in os.environ.items() if kind_of_secret(name) in {None, *given}}
     if BUCKET not in given:
         found = {name: value for name, value in found.items() if not name.startswith("AWS_")}
     return found | {_variable(kind): str(_held[kind]) for kind in given if kind in _held}

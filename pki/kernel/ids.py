@@ -23,6 +23,6 @@ def is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
-def salt() -> bytes:
+def new_salt() -> bytes:
     """Return 16 random bytes that keep a commitment from being guessed."""
     return secrets.token_bytes(16)

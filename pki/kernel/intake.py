@@ -41,8 +41,8 @@ def read_text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) 
     if not isinstance(value, str):
         msg = f"`{field}` must be a string."
         raise InvalidError(msg, field=field)
-    if found := _UNSTORABLE.search(value):
-        msg = f"`{field}` holds the character U+{ord(found[0]):04X}, which is not allowed in text. Remove it."
+    if match := _UNSTORABLE.search(value):
+        msg = f"`{field}` holds the character U+{ord(match[0]):04X}, which is not allowed in text. Remove it."
         raise InvalidError(msg, field=field)
     if (most and len(value) > most) or (most_bytes and len(value.encode()) > most_bytes):
         limit = f"{most} characters" if most and len(value) > most else f"{most_bytes} bytes"
@@ -51,7 +51,7 @@ def read_text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) 
     return value
 
 
-def identifier(value: object, field: str, *, most: int = 0) -> str:
+def check_identifier(value: object, field: str, *, most: int = 0) -> str:
     """Return a name in Unicode's composed form (NFC): printable, without controls, directions and invisible characters.
 
     Raises:
@@ -65,7 +65,7 @@ def identifier(value: object, field: str, *, most: int = 0) -> str:
     return name
 
 
-def integer(value: object, field: str, least: int = LEAST, most: int = MOST) -> int:
+def check_integer(value: object, field: str, least: int = LEAST, most: int = MOST) -> int:
     """Return a whole number within bounds that a database can hold.
 
     Raises:
@@ -101,33 +101,35 @@ def list_of(value: object, field: str) -> list[object]:
     return value
 
 
-def cleaned(value: str, most: int) -> tuple[str, bool]:
+def clean_text(value: str, most: int) -> tuple[str, bool]:
     """Return free text of a foreign client with bad characters replaced, cut; and whether either was needed."""
     short = value[:most]
     clean = _MISLEADING.sub(REPLACEMENT, short)
     return clean, clean != value
 
 
-def kept(value: str, most: int) -> str:
+def kept_text(value: str, most: int) -> str:
     """Return free text of a client as it is stored: clean and short, with a mark where that changed it."""
-    clean, _ = cleaned(value, most)
+    clean, _ = clean_text(value, most)
     marks = REPLACED if REPLACEMENT in clean else ""
     marks += CUT if len(value) > most else ""
     return clean[: most - len(marks)] + marks
 
 
-def storable(value: str) -> str:
+def storable_text(value: str) -> str:
     """Replace characters that no database stores; for texts that were stored before such checks."""
     return _UNSTORABLE.sub(REPLACEMENT, value)
 
 
 def storable_document(value: object) -> object:
-    """Return a document as ``storable`` returns a text; one that is already so comes back as it is."""
+    """Return a document as ``storable_text`` returns a text; one that is already so comes back as it is."""
     if isinstance(value, str):
-        return storable(value)
+        return storable_text(value)
     if isinstance(value, dict):
-        return {storable(key) if isinstance(key, str) else key: storable_document(one) for key, one in value.items()}
-    return [storable_document(one) for one in value] if isinstance(value, list | tuple) else value
+        return {
+            storable_text(key) if isinstance(key, str) else key: storable_document(item) for key, item in value.items()
+        }
+    return [storable_document(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def check_document(
@@ -152,7 +154,7 @@ def check_document(
         if isinstance(one, str):
             read_text(one, shown_name(place or "body"))
         elif isinstance(one, int) and not isinstance(one, bool):
-            integer(one, shown_name(place or "body"))
+            check_integer(one, shown_name(place or "body"))
         elif isinstance(one, float) and not math.isfinite(one):
             msg = f"`{shown_name(place or 'body')}` must be a finite number."
             raise InvalidError(msg, field=shown_name(place))
@@ -160,7 +162,7 @@ def check_document(
 
 def shown_name(name: object, most: int = 80) -> str:
     """Return a name of a request in a form for messages: printable and short."""
-    return cleaned(str(name), most)[0].replace("\n", " ").replace("\r", " ")
+    return clean_text(str(name), most)[0].replace("\n", " ").replace("\r", " ")
 
 
 def _walk(value: object, name: str) -> Iterator[tuple[str, int, object]]:

@@ -15,7 +15,7 @@ _MARKS = frozenset(" .'-_@\u2019")
 _KINDS = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 #: letters and marks that are not seen (Unicode's Default_Ignorable_Code_Point), beside the category Cf
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0") | frozenset(
-    chr(one) for span in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for one in span
+    chr(number) for span in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for number in span
 )
 #: scripts whose letters look like those of one another; within a word of a name there is one of them
 _ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
@@ -71,13 +71,16 @@ def check_person(name: object) -> str:
         not isinstance(name, str)
         or not 0 < len(name) <= LONGEST_PERSON
         or unicodedata.normalize("NFKC", name) != name
-        or not all(one in _MARKS or (unicodedata.category(one) in _KINDS and one not in _UNSEEN) for one in name)
+        or not all(
+            character in _MARKS or (unicodedata.category(character) in _KINDS and character not in _UNSEEN)
+            for character in name
+        )
         or any(len(_scripts(word)) > 1 for word in name.split())
         or {name[0], name[-1]} & _MARKS
         or "  " in name
         or ".." in name
     ):
-        shown = "".join(one if one.isprintable() else "?" for one in str(name)[:LONGEST_PERSON])
+        shown = "".join(character if character.isprintable() else "?" for character in str(name)[:LONGEST_PERSON])
         msg = (
             f"The name {shown!r} is refused. A name has 1 to {LONGEST_PERSON} letters and digits; single spaces and "
             ". ' - _ @ may stand between them, not at an end. The letters of one word are of one script."
@@ -89,10 +92,14 @@ def check_person(name: object) -> str:
 def fold_person(name: str) -> str:
     """Return a name as people distinguish names: without case, unseen characters, kinds of spaces and of letters."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    seen = "".join(one for one in folded if one not in _UNSEEN and unicodedata.category(one) not in {"Cf", "Cc"})
+    seen = "".join(
+        character
+        for character in folded
+        if character not in _UNSEEN and unicodedata.category(character) not in {"Cf", "Cc"}
+    )
     return " ".join(seen.translate(_TWINS).strip(_ENDS).split())
 
 
 def _scripts(word: str) -> set[str]:
     """Return which of the scripts that look alike the letters of a word are of."""
-    return {unicodedata.name(one, "").partition(" ")[0] for one in word} & _ALIKE
+    return {unicodedata.name(character, "").partition(" ")[0] for character in word} & _ALIKE

@@ -12,7 +12,7 @@ from pki.kernel.errors import InvalidError
 _BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
-def demand_one(text: bytes | str, *kinds: str, what: str = "The file") -> bytes:
+def demand_one_block(text: bytes | str, *kinds: str, what: str = "The file") -> bytes:
     """Return a PEM file that holds one object of a kind; text before and after it is allowed, as openssl writes it.
 
     Args:
@@ -42,9 +42,9 @@ def read_der(text: bytes | str, kind: str, what: str = "The file") -> bytes:
     """Return the DER of the one object of a PEM file.
 
     Raises:
-        InvalidError: as ``demand_one``, or its base64 is malformed.
+        InvalidError: as ``demand_one_block``, or its base64 is malformed.
     """
-    data = demand_one(text, kind, what=what).decode("utf-8", "replace")
+    data = demand_one_block(text, kind, what=what).decode("utf-8", "replace")
     body = data.partition(f"-----BEGIN {kind}-----")[2].partition(f"-----END {kind}-----")[0]
     try:
         return base64.b64decode("".join(body.split()), validate=True)

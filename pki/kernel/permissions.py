@@ -247,7 +247,7 @@ def require_action(actor: Actor, action: Action) -> None:
     raise DeniedError(msg, wanted=roles)
 
 
-def permitted(actor: Actor, action: Action, rows: _Rows, domain: str = "domain") -> _Rows:
+def permitted_rows(actor: Actor, action: Action, rows: _Rows, domain: str = "domain") -> _Rows:
     """Return the rows that an actor may do an action to.
 
     Args:
@@ -264,7 +264,7 @@ def permitted(actor: Actor, action: Action, rows: _Rows, domain: str = "domain")
 
 
 def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
-    """Return an object as it is in the database now, if it is among those that ``permitted`` returned.
+    """Return an object as it is in the database now, if it is among those that ``permitted_rows`` returned.
 
     Args:
         rows: what may be changed; locked, when the caller changes it.
@@ -287,4 +287,4 @@ def require_on(actor: Actor, action: Action, rows: RowsOf[_Row_co], wanted: Stor
         DeniedError: no role of the actor allows the action.
         NotFoundError: the object is none that the actor may do it to.
     """
-    return pick_one(permitted(actor, action, rows, domain), wanted)
+    return pick_one(permitted_rows(actor, action, rows, domain), wanted)

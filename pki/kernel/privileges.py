@@ -85,7 +85,7 @@ def spare_user() -> int:
     return user if any(first <= user < first + count for first, count in ranges) else _NOBODY
 
 
-def become(user: int) -> None:
+def become_user(user: int) -> None:
     """Change to another user and group permanently, keeping of root's rights CAP_DAC_READ_SEARCH and CAP_LEASE.
 
     A container's root may lack the first one, and keeps CAP_DAC_OVERRIDE then. Interpreter and artefacts may lie in
@@ -108,7 +108,7 @@ def become(user: int) -> None:
 
 @contextmanager
 def seen_as(user: int) -> Iterator[None]:
-    """Look, as root, with the rights of a child that has used ``become``, CAP_SYS_PTRACE or not.
+    """Look, as root, with the rights of a child that has used ``become_user``, CAP_SYS_PTRACE or not.
 
     Args:
         user: the child's; 0 changes nothing.
@@ -126,7 +126,7 @@ def seen_as(user: int) -> Iterator[None]:
         os.setegid(0)
 
 
-def drop_capabilities() -> None:
+def drop_every_capability() -> None:
     """Drop every capability, including those of a user namespace."""
     _shrink_bounding(set())
     _keep(0)

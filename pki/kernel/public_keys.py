@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pki.kernel import edwards
 from pki.kernel.errors import InvalidError
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 MAX_TEXT = 16 * 1024
@@ -79,7 +79,7 @@ def read_pem(pem: str) -> PublicKey:
     if len(pem) > MAX_TEXT:
         msg = f"A public key in PEM has at most {MAX_TEXT} characters (got {len(pem)})."
         raise InvalidError(msg)
-    data = demand_one(pem, "PUBLIC KEY", "RSA PUBLIC KEY", what="The key")
+    data = demand_one_block(pem, "PUBLIC KEY", "RSA PUBLIC KEY", what="The key")
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm, UnicodeError) as error:
@@ -176,7 +176,7 @@ def read_tuf_fields(fields: object) -> PublicKey:
     except (KeyError, TypeError, IndexError) as error:
         msg = "A TUF key must have keytype, scheme and keyval with public."
         raise InvalidError(msg) from error
-    if not all(isinstance(one, str) for one in texts):
+    if not all(isinstance(text, str) for text in texts):
         msg = "keytype, scheme and public of a TUF key must be strings."
         raise InvalidError(msg)
     return read_tuf(*texts)

@@ -50,5 +50,5 @@ class Recent(Generic[Key, Value]):
     @classmethod
     def forget_all(cls) -> None:
         """Drop all values of all caches in this process."""
-        for one in cls._all:
-            one.forget()
+        for recent in cls._all:
+            recent.forget()

@@ -68,11 +68,11 @@ def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = Fa
         )
         raise InvalidError(msg)
     _demand_may_sign(issuer)
-    found = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
-    if len({one.points for one in found}) != len(found):
+    crls = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
+    if len({crl.points for crl in crls}) != len(crls):
         msg = "Two of the CRLs are for the same distribution point. Give the newest of each."
         raise InvalidError(msg)
-    return found
+    return crls
 
 
 def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
@@ -81,12 +81,12 @@ def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
     Raises:
         InvalidError: one is out of date, from the future, or says no end.
     """
-    for one in lists:
-        if one.crl.next_update_utc is None:
+    for crl in lists:
+        if crl.crl.next_update_utc is None:
             msg = "The CRL has no nextUpdate, so its freshness cannot be checked. Issue it with one."
             raise InvalidError(msg)
-        if one.ends() <= at or one.crl.last_update_utc > at + SKEW:
-            msg = f"The CRL of {one.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
+        if crl.ends() <= at or crl.crl.last_update_utc > at + SKEW:
+            msg = f"The CRL of {crl.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
             raise InvalidError(msg)
 
 
@@ -98,19 +98,19 @@ def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList
     Raises:
         InvalidError: a new list is older than the one that is known, by number or date, or has lost its number.
     """
-    held = {one.points: one for one in before}
-    for one in new:
-        known = held.get(one.points)
-        if known is not None and known.crl.fingerprint(hashes.SHA256()) != one.crl.fingerprint(hashes.SHA256()):
-            _demand_newer(known, one)
-        held[one.points] = one
+    held = {crl.points: crl for crl in before}
+    for crl in new:
+        known = held.get(crl.points)
+        if known is not None and known.crl.fingerprint(hashes.SHA256()) != crl.crl.fingerprint(hashes.SHA256()):
+            _demand_newer(known, crl)
+        held[crl.points] = crl
     return list(held.values())
 
 
-def covering(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
+def covering_lists(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
     """Return the lists that cover a certificate: those for all, and those of a point that it names."""
     named = _named_points(certificate)
-    return [one for one in lists if not one.points or one.points & named]
+    return [crl for crl in lists if not crl.points or crl.points & named]
 
 
 def _demand_newer(known: RevocationList, new: RevocationList) -> None:
@@ -154,16 +154,16 @@ def _read(block: str, issuer: x509.Certificate, *, of_authorities: bool) -> Revo
 def _judge(extensions: x509.Extensions, *, of_authorities: bool) -> tuple[int | None, frozenset[str]]:
     """Return number and points of a list, when its extensions leave it complete."""
     number, points = None, frozenset[str]()
-    for one in extensions:
-        if isinstance(one.value, x509.CRLNumber):
-            number = one.value.crl_number
-        elif isinstance(one.value, x509.DeltaCRLIndicator):
+    for extension in extensions:
+        if isinstance(extension.value, x509.CRLNumber):
+            number = extension.value.crl_number
+        elif isinstance(extension.value, x509.DeltaCRLIndicator):
             msg = "This is a delta CRL, which lists only changes. Register the complete one."
             raise InvalidError(msg)
-        elif isinstance(one.value, x509.IssuingDistributionPoint):
-            points = _points(one.value, of_authorities=of_authorities)
-        elif one.critical and not isinstance(one.value, x509.AuthorityKeyIdentifier):
-            msg = f"The CRL has the critical extension {one.oid.dotted_string}, which is not known here."
+        elif isinstance(extension.value, x509.IssuingDistributionPoint):
+            points = _points(extension.value, of_authorities=of_authorities)
+        elif extension.critical and not isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            msg = f"The CRL has the critical extension {extension.oid.dotted_string}, which is not known here."
             raise InvalidError(msg)
     return number, points
 
@@ -182,11 +182,12 @@ def _points(point: x509.IssuingDistributionPoint, *, of_authorities: bool) -> fr
 
 def _serial(entry: x509.RevokedCertificate) -> int:
     """Return the serial number of an entry that means what it says by itself."""
-    for one in entry.extensions:
-        if one.critical and not isinstance(one.value, _ENTRY):
-            msg = f"An entry of the CRL has the critical extension {one.oid.dotted_string}: it is of another issuer."
+    for extension in entry.extensions:
+        if extension.critical and not isinstance(extension.value, _ENTRY):
+            identifier = extension.oid.dotted_string
+            msg = f"An entry of the CRL has the critical extension {identifier}: it is of another issuer."
             raise InvalidError(msg)
-        if isinstance(one.value, x509.CRLReason) and one.value.reason == x509.ReasonFlags.remove_from_crl:
+        if isinstance(extension.value, x509.CRLReason) and extension.value.reason == x509.ReasonFlags.remove_from_crl:
             msg = (
                 "An entry of the CRL has the reason removeFromCRL, which only delta CRLs use. Register the complete "
                 "one."

@@ -80,7 +80,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def supported() -> bool:
+def is_seccomp_supported() -> bool:
     """Return whether the system call numbers of this architecture are known."""
     return platform.machine() in _MACHINES
 
@@ -95,10 +95,10 @@ def refuse_calls(*, signals: bool, groups: bool) -> bool:
     Returns:
         False where the kernel or the machine has no filters; nothing was changed but ``no_new_privs``.
     """
-    return supported() and install(program(signals=signals, groups=groups))
+    return is_seccomp_supported() and install_filter(filter_program(signals=signals, groups=groups))
 
 
-def install(steps: list[_Step]) -> bool:
+def install_filter(steps: list[_Step]) -> bool:
     """Install a filter permanently, here and in all child processes; say whether the kernel accepted it."""
     code = b"".join(struct.pack("<HBBI", *step) for step in steps)
     kept = ctypes.create_string_buffer(code, len(code))
@@ -109,7 +109,7 @@ def install(steps: list[_Step]) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(wanted), 0, 0) == 0)
 
 
-def program(*, signals: bool, groups: bool) -> list[_Step]:
+def filter_program(*, signals: bool, groups: bool) -> list[_Step]:
     """Return the filter's steps: code, jump if true, jump if false, value; see ``refuse``."""
     architecture, column = _MACHINES[platform.machine()]
     refused = {**_REFUSED, **(_SIGNALS if signals else {}), **(_GROUPS if groups else {})}

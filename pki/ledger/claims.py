@@ -86,8 +86,8 @@ class Claims:
 
     def is_published(self, head: ClaimedHead) -> bool:
         """Return whether this exact head was published."""
-        found = self._file.execute("SELECT 1 FROM published WHERE epoch = ? AND size = ? AND root = ?", head)
-        return found.fetchone() is not None
+        cursor = self._file.execute("SELECT 1 FROM published WHERE epoch = ? AND size = ? AND root = ?", head)
+        return cursor.fetchone() is not None
 
     def has_epoch(self, epoch: int) -> bool:
         """Return whether any head of an epoch was published."""

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 EMPTY = hashlib.sha256(b"").digest()
 
 
-def leaf(data: bytes) -> bytes:
+def hash_leaf(data: bytes) -> bytes:
     """Return the hash of one leaf's bytes."""
     return hashlib.sha256(b"\x00" + data).digest()
 
 
-def node(left: bytes, right: bytes) -> bytes:
+def hash_node(left: bytes, right: bytes) -> bytes:
     """Return the hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def root(leaves: Sequence[bytes]) -> bytes:
+def tree_root(leaves: Sequence[bytes]) -> bytes:
     """Return the tree's root over leaf hashes, in order."""
     stack = Frontier()
-    for one in leaves:
-        stack.add(one)
+    for leaf in leaves:
+        stack.add(leaf)
     return stack.root()
 
 
@@ -40,7 +40,7 @@ class Frontier:
         """Add the hash of the next leaf."""
         height, value = 0, leaf_hash
         while self._stack and self._stack[-1][0] == height:
-            value = node(self._stack.pop()[1], value)
+            value = hash_node(self._stack.pop()[1], value)
             height += 1
         self._stack.append((height, value))
         self.size += 1
@@ -51,5 +51,5 @@ class Frontier:
             return EMPTY
         value = self._stack[-1][1]
         for _, left in reversed(self._stack[:-1]):
-            value = node(left, value)
+            value = hash_node(left, value)
         return value

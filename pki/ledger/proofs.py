@@ -5,22 +5,22 @@ A proof needs hashes of subtrees; ``Subtree`` says how to get one, so that no ca
 
 from collections.abc import Callable, Sequence
 
-from pki.ledger.merkle import node
+from pki.ledger.merkle import hash_node
 
 #: (first leaf, one after the last) -> hash of the tree over these leaves
 Subtree = Callable[[int, int], bytes]
 
 
-def split(size: int) -> int:
+def split_size(size: int) -> int:
     """Return the largest power of two below a size of at least 2."""
     return 1 << (size - 1).bit_length() - 1
 
 
-def inclusion(index: int, size: int, subtree: Subtree) -> list[bytes]:
+def inclusion_path(index: int, size: int, subtree: Subtree) -> list[bytes]:
     """Return the path from a leaf to the root of the tree over the first ``size`` leaves."""
     first, last, path = 0, size, []
     while last - first > 1:
-        middle = first + split(last - first)
+        middle = first + split_size(last - first)
         if index < middle:
             path.append(subtree(middle, last))
             last = middle
@@ -30,13 +30,13 @@ def inclusion(index: int, size: int, subtree: Subtree) -> list[bytes]:
     return path[::-1]
 
 
-def consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
+def consistency_path(old: int, new: int, subtree: Subtree) -> list[bytes]:
     """Return the proof that the tree over ``new`` leaves extends the one over ``old``; 0 < old <= new."""
     if old == new:
         return []
     first, last, whole, path = 0, new, True, []
     while last - first != old - first:
-        middle = first + split(last - first)
+        middle = first + split_size(last - first)
         if old <= middle:
             path.append(subtree(middle, last))
             last = middle
@@ -48,25 +48,25 @@ def consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
     return path[::-1]
 
 
-def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+def path_includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
     """Return whether a path leads from a leaf to a root."""
     if not 0 <= index < size:
         return False
     place, last, value = index, size - 1, leaf
-    for one in path:
+    for sibling in path:
         if last == 0:
             return False
         if place & 1 or place == last:
-            value = node(one, value)
+            value = hash_node(sibling, value)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
-            value = node(value, one)
+            value = hash_node(value, sibling)
         place, last = place >> 1, last >> 1
     return last == 0 and value == root
 
 
-def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:
+def path_extends(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:
     """Return whether a path proves that a tree extends an older one."""
     if old == new:
         return not path and old_root == new_root
@@ -77,14 +77,14 @@ def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Seque
     while place & 1:
         place, last = place >> 1, last >> 1
     before = after = parts[0]
-    for one in parts[1:]:
+    for part in parts[1:]:
         if last == 0:
             return False
         if place & 1 or place == last:
-            before, after = node(one, before), node(one, after)
+            before, after = hash_node(part, before), hash_node(part, after)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
-            after = node(after, one)
+            after = hash_node(after, part)
         place, last = place >> 1, last >> 1
     return last == 0 and before == old_root and after == new_root

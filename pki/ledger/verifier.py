@@ -27,21 +27,21 @@ RESTORE = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "
 SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
-def canonical(value: object) -> bytes:
+def canonical_json(value: object) -> bytes:
     """Return JSON with sorted keys and no spaces, in UTF-8: the bytes that are hashed and signed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def leaf_hash(entry: Mapping[str, object]) -> bytes:
+def hash_entry(entry: Mapping[str, object]) -> bytes:
     """Return the RFC 6962 hash of an entry."""
-    return hashlib.sha256(b"\x00" + canonical(entry)).digest()
+    return hashlib.sha256(b"\x00" + canonical_json(entry)).digest()
 
 
-def roots(leaves: list[bytes]) -> Iterator[bytes]:
+def tree_roots(leaves: list[bytes]) -> Iterator[bytes]:
     """Yield the root of the tree after each leaf."""
     stack: list[tuple[int, bytes]] = []
-    for one in leaves:
-        height, value = 0, one
+    for leaf in leaves:
+        height, value = 0, leaf
         while stack and stack[-1][0] == height:
             value = hashlib.sha256(b"\x01" + stack.pop()[1] + value).digest()
             height += 1
@@ -52,7 +52,7 @@ def roots(leaves: list[bytes]) -> Iterator[bytes]:
         yield root
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:  # untyped: anybody may have written it; what is missing raises
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:  # untyped: anybody may have written it; what is missing raises
     """Yield the objects of a file of JSON lines."""
     with path.open("rb") as file:
         while text := file.readline(MOST_LINE + 1):
@@ -73,27 +73,27 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 # untyped: anybody may have written it; what is missing raises.
-def void(
+def void_heads(
     entries: list[dict[str, Any]], keys: list[Ed25519PublicKey], unsigned: int, wrong: list[str]
 ) -> dict[int, int]:
     """Return epoch -> size up to which its heads still hold, for each epoch that ended in a restore that is proved."""
-    found: dict[int, int] = {}
+    heads: dict[int, int] = {}
     present = 0
     for index, entry in enumerate(entries):
         if entry["action"] == "ledger.restored" and entry["actor"].startswith("system:"):
             new = int(entry["detail"]["epoch"])
-            if not (new <= unsigned or signed(entry["detail"], keys, RESTORE)):
+            if not (new <= unsigned or is_head_signed(entry["detail"], keys, RESTORE)):
                 wrong.append(f"the restore at entry {index} is not signed by this key")
                 continue
-            found.update(dict.fromkeys(range(present, new), index))
+            heads.update(dict.fromkeys(range(present, new), index))
             present = new
-    return found
+    return heads
 
 
-def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
+def is_head_signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
     """Return whether one of the keys has signed a head, or a restore."""
     try:
-        signature, data = bytes.fromhex(str(head["sig"])), canonical({name: head[name] for name in names})
+        signature, data = bytes.fromhex(str(head["sig"])), canonical_json({name: head[name] for name in names})
     except (ValueError, KeyError, TypeError):
         return False
     for key in keys:
@@ -107,19 +107,19 @@ def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tupl
 
 def check_export(export: Path, given: list[str], others: Path | None, unsigned: int = 0) -> list[str]:
     """Return the problems, one sentence each; restores up to the epoch ``unsigned`` need no signature."""
-    rows = list(lines(export))
+    rows = list(json_lines(export))
     about = next((row for row in rows if row.get("kind") == "ledger"), {})
     entries = [row["entry"] for row in rows if row.get("kind") == "entry"]
     heads = [row["head"] for row in rows if row.get("kind") == "head"]
     if others:
-        heads += [head for head in lines(others) if head.get("domain") == about.get("domain")]
+        heads += [head for head in json_lines(others) if head.get("domain") == about.get("domain")]
     keys = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in given or about.get("keys", [])]
-    tree = [root.hex() for root in roots([leaf_hash(entry) for entry in entries])]
+    tree = [root.hex() for root in tree_roots([hash_entry(entry) for entry in entries])]
     wrong: list[str] = []
-    limits = void(entries, keys, unsigned, wrong)
+    limits = void_heads(entries, keys, unsigned, wrong)
     for head in heads:
         size, epoch = head["size"], head["epoch"]
-        if not signed(head, keys):
+        if not is_head_signed(head, keys):
             wrong.append(f"the head of {size} entries (epoch {epoch}) is not signed by this key")
             continue
         if epoch in limits and size > limits[epoch]:

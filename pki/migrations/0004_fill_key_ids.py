@@ -21,7 +21,7 @@ def fill(apps, _schema_editor):
             defaults={
                 "key_id": row.authority.key_id,
                 "shard": shard_of(serial),
-                "der": crl.entry(serial, row.revoked_at, row.revocation_reason),
+                "der": crl.crl_entry(serial, row.revoked_at, row.revocation_reason),
                 "not_after": row.not_after,
             },
         )

@@ -25,7 +25,7 @@ LEAST_COPIED = 20
 Row = TypeVar("Row", bound=models.Model)
 
 
-def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None:
+def get_row(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None:
     """Return the row whose columns have these values, or None.
 
     Args:
@@ -34,12 +34,12 @@ def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None
         **wanted: field name (for a foreign key: ``name_id``) to value.
     """
     names = _names(model)
-    found = values(model, names, lock=lock, **wanted)
+    found = row_values(model, names, lock=lock, **wanted)
     return None if found is None else model.from_db(DEFAULT_DB_ALIAS, names, found)
 
 
 # untyped: each field that is named has its own type.
-def values(
+def row_values(
     model: type[models.Model], names: tuple[str, ...], *, lock: bool = False, **wanted: object
 ) -> list[Any] | None:
     """Return some fields of the row whose columns have these values, as a list, or None."""
@@ -49,7 +49,7 @@ def values(
     return None if found is None else _converted(found, outward)
 
 
-def create(model: type[Row], **given: object) -> Row:
+def insert_row(model: type[Row], **given: object) -> Row:
     """Write a new row and return it.
 
     Args:
@@ -72,7 +72,7 @@ def create(model: type[Row], **given: object) -> Row:
     return made
 
 
-def update(instance: models.Model, *names: str) -> None:
+def update_row(instance: models.Model, *names: str) -> None:
     """Write some fields of a row that is there."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, attributes, inward = _update(type(instance), names, real.vendor)
@@ -267,7 +267,7 @@ def _update_many(
 def _types(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return what the database calls the types of fields; a text that is too long is refused by its column, not cut."""
     kinds = [str(_field(model, name).db_type(connections[DEFAULT_DB_ALIAS])) for name in names]
-    return tuple("text" if one.startswith("varchar") else one for one in kinds)
+    return tuple("text" if kind.startswith("varchar") else kind for kind in kinds)
 
 
 @cache

@@ -1,37 +1,45 @@
 """Queries of the pki package. Nothing here writes, and results contain only what the actor may see."""
 
 from pki.selectors.certificates import (
-    certificate,
     certificate_by_fingerprint,
-    certificates,
     certificates_of,
-    expiring,
+    expiring_certificates,
+    get_certificate,
+    list_certificates,
     standing_by_serial,
 )
-from pki.selectors.domains import domain, domains, known_domain, known_domains
+from pki.selectors.domains import get_domain, known_domain, known_domains, list_domains
 from pki.selectors.ledger import LedgerFilter, ledger_entries, ledger_head, signed_head
-from pki.selectors.trust import anchors, authorities, authority_der, authority_rows, crl_shards, links, profiles
+from pki.selectors.trust import (
+    authority_der,
+    authority_rows,
+    crl_shards,
+    list_authorities,
+    list_profiles,
+    root_links,
+    trust_anchors,
+)
 
 __all__ = [
     "LedgerFilter",
-    "anchors",
-    "authorities",
     "authority_der",
     "authority_rows",
-    "certificate",
     "certificate_by_fingerprint",
-    "certificates",
     "certificates_of",
     "crl_shards",
-    "domain",
-    "domains",
-    "expiring",
+    "expiring_certificates",
+    "get_certificate",
+    "get_domain",
     "known_domain",
     "known_domains",
     "ledger_entries",
     "ledger_head",
-    "links",
-    "profiles",
+    "list_authorities",
+    "list_certificates",
+    "list_domains",
+    "list_profiles",
+    "root_links",
     "signed_head",
     "standing_by_serial",
+    "trust_anchors",
 ]

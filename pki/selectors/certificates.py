@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.kernel.recent import Recent
 from pki.models import Authority, Certificate, prepared_sql
 from pki.selectors.finding import one_row
@@ -22,29 +22,29 @@ def certificate_by_fingerprint(fingerprint: str) -> Certificate | None:
     return rows.filter(fingerprint=fingerprint).first()
 
 
-def certificate(*, actor: Actor, fingerprint: str) -> Certificate:
+def get_certificate(*, actor: Actor, fingerprint: str) -> Certificate:
     """Return a certificate by its fingerprint (SHA-256, hex).
 
     Raises:
         NotFoundError: the actor sees none of that fingerprint.
     """
-    return one_row(certificates(actor=actor).filter(fingerprint=fingerprint.lower()), "certificate")
+    return one_row(list_certificates(actor=actor).filter(fingerprint=fingerprint.lower()), "certificate")
 
 
-def certificates(*, actor: Actor) -> QuerySet[Certificate]:
+def list_certificates(*, actor: Actor) -> QuerySet[Certificate]:
     """Return a domain's certificates, newest first."""
-    return permitted(actor, Action.READ, Certificate.objects.all()).select_related("authority").order_by("-id")
+    return permitted_rows(actor, Action.READ, Certificate.objects.all()).select_related("authority").order_by("-id")
 
 
 def certificates_of(*, actor: Actor, subject_key: str) -> list[Certificate]:
     """Return the certificates of one subject, newest first."""
-    return list(certificates(actor=actor).filter(subject_key=subject_key))
+    return list(list_certificates(actor=actor).filter(subject_key=subject_key))
 
 
-def expiring(*, actor: Actor, now: datetime, until: datetime) -> QuerySet[Certificate]:
+def expiring_certificates(*, actor: Actor, now: datetime, until: datetime) -> QuerySet[Certificate]:
     """Return a domain's certificates that end within a time, are not revoked, and have no successor, by their ends."""
     followed = Certificate.objects.filter(renewed_from=OuterRef("pk"))
-    rows = certificates(actor=actor).filter(revoked_at__isnull=True, not_after__gt=now, not_after__lte=until)
+    rows = list_certificates(actor=actor).filter(revoked_at__isnull=True, not_after__gt=now, not_after__lte=until)
     return rows.exclude(Exists(followed)).order_by("not_after", "id")
 
 
@@ -52,7 +52,7 @@ def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] 
     """Return time and reason of the revocation of a CA's certificate by serial number; None if it is unknown."""
     names = ("revoked_at", "revocation_reason")
     for authority in _authority_ids.get(key_id, lambda: _ids_of(key_id)):
-        found = prepared_sql.values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
+        found = prepared_sql.row_values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
         if found is not None:
             return found[0], found[1]
     return None

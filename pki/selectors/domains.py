@@ -7,27 +7,27 @@ from pki.models import TrustDomain
 _domains: Recent[str, list[TrustDomain]] = Recent(seconds=1.0)
 
 
-def domain(slug: str) -> TrustDomain:
+def get_domain(slug: str) -> TrustDomain:
     """Return a trust domain by its slug.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = TrustDomain.objects.filter(slug=slug).first()
-    if found is None:
+    domain = TrustDomain.objects.filter(slug=slug).first()
+    if domain is None:
         msg = "There is no such trust domain."
         raise NotFoundError(msg)
-    return found
+    return domain
 
 
-def domains() -> list[TrustDomain]:
+def list_domains() -> list[TrustDomain]:
     """Return every trust domain of this server; jobs iterate over them."""
     return list(TrustDomain.objects.order_by("id"))
 
 
 def known_domains() -> list[TrustDomain]:
     """Return every trust domain, cached for at most a second, because listeners need them for each request."""
-    return _domains.get("", domains)
+    return _domains.get("", list_domains)
 
 
 def known_domain(slug: str) -> TrustDomain:
@@ -36,5 +36,5 @@ def known_domain(slug: str) -> TrustDomain:
     Raises:
         NotFoundError: there is none.
     """
-    found = next((one for one in known_domains() if one.slug == slug), None)
-    return found or domain(slug)
+    found = next((domain for domain in known_domains() if domain.slug == slug), None)
+    return found or get_domain(slug)

@@ -61,7 +61,7 @@ def order_of(rows: QuerySet[Row]) -> tuple[str, ...]:
 def mark_of(row: Model, fields: Sequence[str]) -> list[str | int]:
     """Return where a row stands, as addresses of pages hold it: a time in microseconds since 1970."""
     values = [getattr(row, name) for name in fields]
-    return [(one - _EPOCH) // _MICROSECOND if isinstance(one, datetime) else one for one in values]
+    return [(value - _EPOCH) // _MICROSECOND if isinstance(value, datetime) else value for value in values]
 
 
 def read_time(number: int) -> datetime:

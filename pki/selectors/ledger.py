@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import text_field
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.models import LedgerEntry, LedgerHead
 from pki.models.action_prefix import ActionPrefix
 from pki.selectors.finding import rows_of_domain
@@ -25,7 +25,7 @@ class LedgerFilter:
 
 def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> QuerySet[LedgerEntry]:
     """Return the entries that match, newest first, with their place in the tree."""
-    rows = rows_of_domain(permitted(actor, Action.READ, LedgerEntry.objects.all()), actor.domain)
+    rows = rows_of_domain(permitted_rows(actor, Action.READ, LedgerEntry.objects.all()), actor.domain)
     rows = rows.select_related("order").order_by("-id")
     if wanted.object:
         rows = rows.filter(object_key=wanted.object)
@@ -36,7 +36,7 @@ def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> Qu
 
 def ledger_head(*, actor: Actor) -> LedgerHead | None:
     """Return the newest signed head of a domain."""
-    return permitted(actor, Action.READ, LedgerHead.objects.all()).order_by("-epoch", "-size").first()
+    return permitted_rows(actor, Action.READ, LedgerHead.objects.all()).order_by("-epoch", "-size").first()
 
 
 def signed_head(*, actor: Actor) -> LedgerHead:

@@ -4,34 +4,34 @@ from cryptography import x509
 from django.db.models import QuerySet
 
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.models import Authority, CertificateProfile, CrlShard
 
 
-def authorities(*, actor: Actor) -> list[Authority]:
+def list_authorities(*, actor: Actor) -> list[Authority]:
     """Return a domain's CA certificates, roots first."""
     return list(authority_rows(actor=actor).order_by("-kind", "id"))
 
 
 def authority_rows(*, actor: Actor) -> QuerySet[Authority]:
     """Return a domain's CA certificates."""
-    return permitted(actor, Action.READ, Authority.objects.all()).order_by("id")
+    return permitted_rows(actor, Action.READ, Authority.objects.all()).order_by("id")
 
 
-def profiles(*, actor: Actor) -> QuerySet[CertificateProfile]:
+def list_profiles(*, actor: Actor) -> QuerySet[CertificateProfile]:
     """Return the certificate profiles that a domain has defined."""
-    return permitted(actor, Action.READ, CertificateProfile.objects.all()).order_by("name")
+    return permitted_rows(actor, Action.READ, CertificateProfile.objects.all()).order_by("name")
 
 
-def anchors(*, actor: Actor) -> list[x509.Certificate]:
+def trust_anchors(*, actor: Actor) -> list[x509.Certificate]:
     """Return the CA certificates of a domain as certificates: roots, issuing CAs, links of a rollover."""
-    return [x509.load_der_x509_certificate(bytes(one.der)) for one in authorities(actor=actor)]
+    return [x509.load_der_x509_certificate(bytes(authority.der)) for authority in list_authorities(actor=actor)]
 
 
-def links(*, actor: Actor) -> list[x509.Certificate]:
+def root_links(*, actor: Actor) -> list[x509.Certificate]:
     """Return the links between a domain's roots; servers send them, so that each anchor leads to the current chain."""
-    rows = permitted(actor, Action.READ, Authority.objects.all()).filter(kind=Authority.Kind.LINK).order_by("id")
-    return [x509.load_der_x509_certificate(bytes(one.der)) for one in rows]
+    rows = permitted_rows(actor, Action.READ, Authority.objects.all()).filter(kind=Authority.Kind.LINK).order_by("id")
+    return [x509.load_der_x509_certificate(bytes(row.der)) for row in rows]
 
 
 def authority_der(key_id: str) -> bytes | None:
@@ -42,4 +42,4 @@ def authority_der(key_id: str) -> bytes | None:
 
 def crl_shards(*, actor: Actor) -> QuerySet[CrlShard]:
     """Return a domain's revocation lists."""
-    return permitted(actor, Action.READ, CrlShard.objects.all()).order_by("key_id", "shard")
+    return permitted_rows(actor, Action.READ, CrlShard.objects.all()).order_by("key_id", "shard")

@@ -11,13 +11,13 @@ from pki.foreign import read_certificate
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.kernel.pem import read_der
-from pki.kernel.permissions import Action, permitted, require_action
+from pki.kernel.permissions import Action, permitted_rows, require_action
 from pki.models import Authority, TrustDomain
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import journal, ledger, signing
 
 
-def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
+def issuing_csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
     """Return the request of an issuing CA in PEM.
 
     Args:
@@ -41,20 +41,20 @@ def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
     issued, anchor = load_certificate(certificate), load_certificate(root)
     signing.signer_client("admin").install_authority(domain.slug, _der(issued), _der(anchor), settings.FLEET_STATUS_URL)
     with transaction.atomic():
-        journal.append("authority", domain=domain.slug, certificate=_der(issued).hex(), root=_der(anchor).hex())
+        journal.append_fact("authority", domain=domain.slug, certificate=_der(issued).hex(), root=_der(anchor).hex())
         issuing, above = _keep_both(domain, issued, anchor)
         detail = {"fingerprint": issuing.fingerprint, "root": above.fingerprint}
         ledger.record(actor=actor, action="authority.installed", thing=("authority", issuing.public_id), detail=detail)
     return issuing
 
 
-def link(*, actor: Actor, certificate: bytes) -> Authority:
+def install_link(*, actor: Actor, certificate: bytes) -> Authority:
     """Install a link between two roots (NewWithOld, OldWithNew), so that each anchor leads to what the other certifies.
 
     Raises:
         InvalidError: it does not certify one known root's key by another known root.
     """
-    roots = permitted(actor, Action.INSTALL_AUTHORITY, Authority.objects.filter(kind=Authority.Kind.ROOT))
+    roots = permitted_rows(actor, Action.INSTALL_AUTHORITY, Authority.objects.filter(kind=Authority.Kind.ROOT))
     domain, cross = domain_of(actor.domain), load_certificate(certificate)
     known = [x509.load_der_x509_certificate(bytes(row.der)) for row in roots]
     above = next((one for one in known if rules.issued_by(cross, one)), None)
@@ -63,9 +63,9 @@ def link(*, actor: Actor, certificate: bytes) -> Authority:
         msg = "A link certificate must connect two of this domain's roots. Import both trees first."
         raise InvalidError(msg)
     with transaction.atomic():
-        journal.append("link", domain=domain.slug, certificate=_der(cross).hex())
+        journal.append_fact("link", domain=domain.slug, certificate=_der(cross).hex())
         row = _keep(domain, Authority.Kind.LINK, cross, None)
-        detail = {"from": rules.fingerprint(above), "to": rules.fingerprint(below)}
+        detail = {"from": rules.certificate_fingerprint(above), "to": rules.certificate_fingerprint(below)}
         ledger.record(actor=actor, action="authority.linked", thing=("authority", row.public_id), detail=detail)
     return row
 
@@ -74,18 +74,18 @@ def link_again(fact: journal.Fact) -> bool:
     """Bring back a link from the journal that a restored database does not know."""
     domain, der = domain_of(journal.text_of(fact, "domain")), bytes.fromhex(journal.text_of(fact, "certificate"))
     cross = x509.load_der_x509_certificate(der)
-    if Authority.objects.filter(domain=domain, fingerprint=rules.fingerprint(cross)).exists():
+    if Authority.objects.filter(domain=domain, fingerprint=rules.certificate_fingerprint(cross)).exists():
         return False
     _keep(domain, Authority.Kind.LINK, cross, None)
     return True
 
 
-def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
+def use_issuer(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
     """Switch issuance to another CA, for server certificates, and for profiles that name no CA.
 
-    ``devices.services.rollover.switch`` first checks that no device is cut off.
+    ``devices.services.rollover.switch_issuing_ca`` first checks that no device is cut off.
     """
-    row = permitted(actor, Action.SWITCH_AUTHORITY, _active()).filter(key_id=key_id).order_by("-id").first()
+    row = permitted_rows(actor, Action.SWITCH_AUTHORITY, _active()).filter(key_id=key_id).order_by("-id").first()
     if row is None:
         msg = "There is no active issuing CA with that key. `manage.py ca show` lists them."
         raise NotFoundError(msg)
@@ -107,7 +107,7 @@ def retire(*, actor: Actor, key_id: str) -> list[Authority]:
         NotFoundError: there is no active issuing CA of that key.
         ConflictError: it is the last one.
     """
-    active = permitted(actor, Action.RETIRE_AUTHORITY, _active())
+    active = permitted_rows(actor, Action.RETIRE_AUTHORITY, _active())
     with transaction.atomic():
         rows = list(active.filter(key_id=key_id))
         if not rows:
@@ -128,7 +128,7 @@ def install_again(fact: journal.Fact) -> bool:
     domain = domain_of(journal.text_of(fact, "domain"))
     ders = (bytes.fromhex(journal.text_of(fact, name)) for name in ("certificate", "root"))
     issued, anchor = map(x509.load_der_x509_certificate, ders)
-    if Authority.objects.filter(domain=domain, fingerprint=rules.fingerprint(issued)).exists():
+    if Authority.objects.filter(domain=domain, fingerprint=rules.certificate_fingerprint(issued)).exists():
         return False
     _keep_both(domain, issued, anchor)
     return True
@@ -164,7 +164,7 @@ def _keep(
 ) -> Authority:
     authority, _ = Authority.objects.get_or_create(
         domain=domain,
-        fingerprint=rules.fingerprint(certificate),
+        fingerprint=rules.certificate_fingerprint(certificate),
         defaults={
             "kind": kind,
             "name": certificate.subject.rfc4514_string()[:200],

@@ -13,7 +13,7 @@ from pki import x509 as rules
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.kernel.recent import Recent
 from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, prepared_sql
 from pki.profiles import DEVICE, CertificateRules
@@ -85,7 +85,7 @@ def issue_device(
     with transaction.atomic(savepoint=False):
         if occasion.journal:
             facts = {"device": device_key, "der": der.hex(), "profile": profile.name, **occasion.journal}
-            journal.append(domain=domain.slug, **facts)
+            journal.append_fact(domain=domain.slug, **facts)
         # It came from the signer over its own socket, so its signature is not checked again.
         certificate = _keep(domain, der, occasion.renewed_from, profile.name, _issuer_of)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
@@ -99,7 +99,7 @@ def issue_device(
     return IssuedCertificate(certificate, key)
 
 
-def keep(
+def keep_certificate(
     *, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = None, profile_name: str = DEVICE.name
 ) -> Certificate:
     """Store a device certificate that the domain's own issuing CA has signed.
@@ -125,13 +125,13 @@ def _keep(
         msg = "The certificate names a device of another domain."
         raise InvalidError(msg)
     key = urn.rsplit(":", 1)[1]
-    changes.note(key)
-    return prepared_sql.create(
+    changes.note_changes(key)
+    return prepared_sql.insert_row(
         Certificate,
         domain=domain,
         authority=authority_of(domain, parsed),
         serial=f"{parsed.serial_number:x}",
-        fingerprint=rules.fingerprint(parsed),
+        fingerprint=rules.certificate_fingerprint(parsed),
         subject_urn=urn,
         subject_key=key,
         spki_sha256=rules.spki_sha256(parsed.public_key()),  # type: ignore[arg-type]  # the signer issues for these types only
@@ -157,33 +157,33 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
     Raises:
         InvalidError: the reason is not one of RFC 5280's that apply here.
     """
-    revocable = permitted(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
+    revocable = permitted_rows(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
     if reason not in REASONS:
         msg = f"The reason must be one of: {', '.join(sorted(REASONS))}."
         raise InvalidError(msg)
     with transaction.atomic():
         certificate = one_row(revocable.filter(fingerprint=fingerprint.lower()), "certificate")
         follow = reason == "keyCompromise" if lineage is None else lineage
-        for one in [certificate, *(descendants(certificate) if follow else [])]:
+        for one in [certificate, *(renewed_certificates(certificate) if follow else [])]:
             if one.revoked_at is None:
                 _revoke_one(actor, one, reason)
     return certificate
 
 
-def descendants(certificate: Certificate) -> list[Certificate]:
+def renewed_certificates(certificate: Certificate) -> list[Certificate]:
     """Return the certificates that were renewed from a certificate, directly or indirectly, oldest first."""
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     newest = [certificate.pk]
-    while newest and len(found) < LONGEST_LINEAGE:
+    while newest and len(certificates) < LONGEST_LINEAGE:
         rows = Certificate.objects.select_related("authority", "domain").filter(renewed_from__in=newest)
         children = list(rows.order_by("id"))
-        found += children
-        newest = [one.pk for one in children]
-    return found
+        certificates += children
+        newest = [child.pk for child in children]
+    return certificates
 
 
 def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
-    journal.append("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
+    journal.append_fact("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
     _mark_revoked(certificate, reason)
     detail = {"fingerprint": certificate.fingerprint, "reason": reason}
     ledger.record(actor=actor, action="certificate.revoked", thing=("device", certificate.subject_key), detail=detail)
@@ -199,7 +199,7 @@ def revoke_again(fact: journal.Fact) -> bool:
     return True
 
 
-def standing(certificate: Certificate, at: datetime) -> CertificateStanding:
+def certificate_status(certificate: Certificate, at: datetime) -> CertificateStanding:
     """Return the status of a certificate at a given time; its authority must be loaded with it."""
     if certificate.revoked_at is not None:
         return CertificateStanding.REVOKED
@@ -229,7 +229,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
     certificate.revoked_at = clock.now()
     certificate.revocation_reason = reason
     certificate.save(update_fields=["revoked_at", "revocation_reason"])
-    changes.note(certificate.subject_key)
+    changes.note_changes(certificate.subject_key)
     serial = int(certificate.serial, 16)
     key_id, shard = certificate.authority.key_id, rules.shard_of(serial)
     RevokedEntry.objects.update_or_create(
@@ -237,7 +237,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
         defaults={
             "key_id": key_id,
             "shard": shard,
-            "der": crl.entry(serial, certificate.revoked_at, reason),
+            "der": crl.crl_entry(serial, certificate.revoked_at, reason),
             "not_after": certificate.not_after,
         },
     )
@@ -249,11 +249,11 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
 def _issuer_of(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
     """Return the CA that a certificate from the signer names as its issuer."""
     key_id = _authority_key(certificate)
-    found = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
-    if found.domain_id != domain.pk:
+    authority = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
+    if authority.domain_id != domain.pk:
         msg = "No issuing CA of this domain has signed that certificate."
         raise NotFoundError(msg)
-    return found
+    return authority
 
 
 def _authority_key(certificate: x509.Certificate) -> str:

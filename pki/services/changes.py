@@ -21,7 +21,7 @@ PRUNED = 1000
 _INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) "
 
 
-def note(*subjects: str) -> None:
+def note_changes(*subjects: str) -> None:
     """Announce to the listeners that these devices changed, inside the transaction that changes them.
 
     Args:
@@ -32,7 +32,7 @@ def note(*subjects: str) -> None:
     prepared_sql.write_many(prepared_sql.PreparedInsert(_INSERT, rows, types=("text", "timestamptz")))
 
 
-def prune() -> int:
+def prune_changes() -> int:
     """Delete rows that every reader has had time to read, in small commits; return their number."""
     gone, late = 0, Change.objects.filter(at__lt=clock.now() - KEPT)
     while keys := list(late.order_by("id").values_list("id", flat=True)[:PRUNED]):

@@ -131,7 +131,7 @@ def tip_of(domain: TrustDomain, epoch: int) -> LedgerTip:
 
 def _files_hold(kept: Checkpoint) -> bool:
     places = ((journal.HEADS, kept.heads), (journal.FACTS, kept.facts))
-    changed = [name for name, place in places if place and not is_unchanged(journal.folder() / name, place)]
+    changed = [name for name, place in places if place and not is_unchanged(journal.journal_folder() / name, place)]
     for name in changed:
         _logger.warning("the journal was truncated, changed or replaced; all of it is read again", extra={"file": name})
     return not changed

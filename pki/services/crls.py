@@ -26,18 +26,18 @@ _COUNT = "SELECT COUNT(*) FROM pki_revokedentry WHERE key_id = %s AND shard = %s
 _logger = logging.getLogger(__name__)
 
 
-def folder(key_id: str) -> Path:
+def crl_folder(key_id: str) -> Path:
     """Return the folder of a CA's published CRLs."""
     return settings.FLEET_DIR / "status" / "crl" / key_id
 
 
-def refresh(*, domain: TrustDomain) -> int:
+def publish_due(*, domain: TrustDomain) -> int:
     """Publish the CRLs that are due in one domain; return their number. A job calls this every second."""
     done = 0
     for authority in _issuing(domain):
         for row in _due(domain, authority.key_id):
             try:
-                done += publish(domain=domain, row=row)
+                done += publish_list(domain=domain, row=row)
             except DomainError as error:
                 _logger.warning(
                     "a revocation list could not be signed", extra={"shard": str(row), "cause": error.detail}
@@ -46,7 +46,7 @@ def refresh(*, domain: TrustDomain) -> int:
     return done
 
 
-def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
+def publish_list(*, domain: TrustDomain, row: CrlShard) -> bool:
     """Sign and store one CRL; return whether it was stored. A newer one of another worker stays."""
     now = clock.now()
     entries = _entries(row, now)
@@ -59,7 +59,7 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: d
 
     A process that was suspended before this may hold entries from before a revocation.
     """
-    path = folder(row.key_id)
+    path = crl_folder(row.key_id)
     path.mkdir(parents=True, exist_ok=True)
     with transaction.atomic():
         # A revocation marks the row in the same transaction: the entry is seen below, or the mark comes after this.
@@ -70,14 +70,14 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: d
         files.write_public(path / f"{row.shard:02x}.crl", signed["crl"])
         row.number, row.held, row.published_at = signed["number"], len(entries), now
         row.next_update = datetime.fromisoformat(signed["until"])
-        prepared_sql.update(row, "number", "held", "dirty", "published_at", "next_update")
+        prepared_sql.update_row(row, "number", "held", "dirty", "published_at", "next_update")
     return True
 
 
-def prepare(*, domain: TrustDomain, key_id: str) -> None:
+def make_list_rows(*, domain: TrustDomain, key_id: str) -> None:
     """Create the missing rows of a CA's CRLs."""
     there = set(CrlShard.objects.filter(key_id=key_id).values_list("shard", flat=True))
-    rows = [CrlShard(domain=domain, key_id=key_id, shard=one) for one in range(SHARDS) if one not in there]
+    rows = [CrlShard(domain=domain, key_id=key_id, shard=number) for number in range(SHARDS) if number not in there]
     CrlShard.objects.bulk_create(rows, ignore_conflicts=True)
 
 
@@ -112,7 +112,7 @@ def _issuing(domain: TrustDomain) -> list[Authority]:
 def _due(domain: TrustDomain, key_id: str) -> list[CrlShard]:
     rows = CrlShard.objects.filter(key_id=key_id)
     if rows.count() < SHARDS:
-        prepare(domain=domain, key_id=key_id)
+        make_list_rows(domain=domain, key_id=key_id)
     dirty = list(rows.filter(dirty=True).order_by("shard"))
     half = clock.now() + (timedelta(days=7) / 2)
     aged = rows.filter(dirty=False, next_update__lt=half).order_by("next_update")[:MOST_BY_AGE]

@@ -35,10 +35,10 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
         if not made and domain.host_names != host_names:
             domain.host_names = host_names
             domain.save(update_fields=["host_names"])
-            changes.note()
+            changes.note_changes()
         if made:
-            changes.note()
-            journal.append("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
+            changes.note_changes()
+            journal.append_fact("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
             ledger.record(actor=actor, action="domain.created", thing=("domain", slug), domain=domain)
     return domain
 

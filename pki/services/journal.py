@@ -27,12 +27,12 @@ FACTS, HEADS = "journal.jsonl", "heads.jsonl"
 MOST_LINE = 1 << 20
 
 
-def folder() -> Path:
+def journal_folder() -> Path:
     """Return the journal's folder."""
     return files.private_folder(settings.FLEET_DIR / "journal")
 
 
-def append(kind: object, **fields: object) -> None:
+def append_fact(kind: object, **fields: object) -> None:
     """Add one fact and wait until the disk has it; called before the transaction commits."""
     line = {"kind": kind, "at": clock.now().isoformat(), **fields}
     growing = _growing(settings.FLEET_DIR / "journal" / FACTS)
@@ -42,7 +42,7 @@ def append(kind: object, **fields: object) -> None:
 
 def append_head(head: dict[str, object]) -> None:
     """Add one signed ledger head to ``heads.jsonl``."""
-    growing = _growing(folder() / HEADS)
+    growing = _growing(journal_folder() / HEADS)
     growing.add(json.dumps(head, sort_keys=True).encode())
     growing.sync()
 
@@ -58,16 +58,16 @@ def read_facts(start: int = 0) -> Iterator[dict[str, object]]:
     yield from (fact for _, fact in _facts(start))
 
 
-def heads(start: int = 0) -> Iterator[PublishedHead]:
+def published_heads(start: int = 0) -> Iterator[PublishedHead]:
     """Yield every head published from a byte of the file on, oldest first: there may be more than memory holds."""
     needed = {"domain": str, "epoch": int, "size": int, "root": str}
-    for _, line in _lines(folder() / HEADS, needed, start):
+    for _, line in _lines(journal_folder() / HEADS, needed, start):
         yield cast("PublishedHead", line)  # the four fields were checked on the way
 
 
 def _facts(start: int) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the byte at which each fact begins, and the fact."""
-    return _lines(folder() / FACTS, {"kind": str, "at": str}, start)
+    return _lines(journal_folder() / FACTS, {"kind": str, "at": str}, start)
 
 
 def text_of(fact: Fact, name: str) -> str:
@@ -107,7 +107,7 @@ class Applied:
     first: int | None = None
 
 
-def apply(since: datetime | None = None, start: int = 0) -> Applied:
+def apply_facts(since: datetime | None = None, start: int = 0) -> Applied:
     """Apply facts to the database, oldest first.
 
     Args:

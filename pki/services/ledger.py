@@ -58,8 +58,8 @@ def record(
         "detail": dict(detail or {}),
         "request_id": actor.request_id,
     }
-    leaf = merkle.leaf(_bytes(home.slug, now, facts)).hex()
-    return prepared_sql.create(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
+    leaf = merkle.hash_leaf(_bytes(home.slug, now, facts)).hex()
+    return prepared_sql.insert_row(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
 
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:
@@ -86,15 +86,15 @@ def _bytes(domain: str, at: datetime, facts: Mapping[str, object]) -> bytes:
 
 def leaf_hash(entry: LedgerEntry) -> str:
     """Return the hex RFC 6962 hash of a leaf."""
-    return merkle.leaf(leaf_bytes(entry)).hex()
+    return merkle.hash_leaf(leaf_bytes(entry)).hex()
 
 
 def hash_of(domain: str, at: datetime, facts: Mapping[str, object]) -> str:
     """Return the hex RFC 6962 hash of the leaf that time and fields (``LEAF_FIELDS``) make in a domain (slug)."""
-    return merkle.leaf(_bytes(domain, at, facts)).hex()
+    return merkle.hash_leaf(_bytes(domain, at, facts)).hex()
 
 
-def sequence(*, domain: TrustDomain) -> LedgerHead | None:
+def sequence_leaves(*, domain: TrustDomain) -> LedgerHead | None:
     """Order new leaves and sign the new head; return it, if any. One leased job calls this."""
     place = place_of(domain.pk)
     place.begin()
@@ -137,11 +137,11 @@ def _waiting(domain: TrustDomain, after: int) -> list[tuple[int, str]]:
 
 def epoch_of(domain: TrustDomain) -> int:
     """Return the current epoch: it grows each time the audit log is resumed from a backup."""
-    last = restores(domain).last()
+    last = restored_epochs(domain).last()
     return int(last.detail["epoch"]) if last else 0
 
 
-def restores(domain: TrustDomain) -> QuerySet[LedgerEntry]:
+def restored_epochs(domain: TrustDomain) -> QuerySet[LedgerEntry]:
     """Return the leaves that began an epoch, oldest first."""
     rows = LedgerEntry.objects.filter(domain=domain, action="ledger.restored", actor_kind=ActorKind.SYSTEM)
     return rows.order_by("id")
@@ -190,6 +190,6 @@ def _kept(domain: TrustDomain) -> merkle.Frontier:
     return frontier if same else merkle.Frontier()
 
 
-def digest(data: bytes) -> str:
+def hex_digest(data: bytes) -> str:
     """Return the hex SHA-256 of bytes, for details that name a document."""
     return hashlib.sha256(data).hexdigest()

@@ -18,7 +18,7 @@ from pki.ledger.claims import ClaimedHead, Claims
 from pki.ledger.heads import RememberedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import journal, ledger, restores, signing
 
 #: entries and heads that are read from the database at once
@@ -123,7 +123,7 @@ def _witnessed(report: LedgerReport, witnesses: Iterable[Memory]) -> Iterator[tu
 
 def _published(report: LedgerReport, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[ClaimedHead]:
     """Yield the domain's heads of the journal, checking each signature on the way."""
-    for head in journal.heads():
+    for head in journal.published_heads():
         if head["domain"] == domain.slug:
             _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
             if not (0 <= head["epoch"] <= intake.MOST and 0 <= head["size"] <= intake.MOST):
@@ -210,7 +210,7 @@ def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Pr
     """
     found: dict[int, int] = {}
     present = 0
-    for entry in ledger.restores(domain).select_related("order").iterator(chunk_size=AT_ONCE):
+    for entry in ledger.restored_epochs(domain).select_related("order").iterator(chunk_size=AT_ONCE):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
         # Until the sequencer has ordered it, what followed the entries that were read cannot be compared.
         index = min(report.entries, order.index) if order else report.entries

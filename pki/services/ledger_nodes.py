@@ -50,8 +50,8 @@ class Tree:
             return self._lower_node(first >> LOW)
         if size < 1 << LOW:
             return self._part(first, last)
-        middle = first + proofs.split(size)
-        return merkle.node(self.subtree(first, middle), self.subtree(middle, last))
+        middle = first + proofs.split_size(size)
+        return merkle.hash_node(self.subtree(first, middle), self.subtree(middle, last))
 
     @cached_property
     def _high(self) -> dict[int, bytes]:
@@ -61,7 +61,7 @@ class Tree:
     def _upper_node(self, index: int) -> bytes:
         if index not in self._high:
             self._low[index] = compute_block(self._domain, index)
-            self._high[index] = merkle.root(list(self._low[index].values()))
+            self._high[index] = merkle.tree_root(list(self._low[index].values()))
         return self._high[index]
 
     def _lower_node(self, index: int) -> bytes:
@@ -78,7 +78,7 @@ class Tree:
         start = number << LOW
         if number not in self._leaves:
             self._leaves[number] = list(map(bytes.fromhex, _leaf_hashes(self._domain, start, start + (1 << LOW))))
-        return merkle.root(self._leaves[number][first - start : last - start])
+        return merkle.tree_root(self._leaves[number][first - start : last - start])
 
 
 def compute_block(domain: TrustDomain, block: int) -> dict[int, bytes]:
@@ -149,14 +149,14 @@ def _over(index: int, leaves: Iterable[str]) -> dict[int, bytes]:
     """Return lower nodes by index over hex hashes of leaves; leave out leaves that do not fill a node."""
     rest, nodes = map(bytes.fromhex, leaves), dict[int, bytes]()
     while len(part := list(islice(rest, 1 << LOW))) == 1 << LOW:
-        nodes[index + len(nodes)] = merkle.root(part)
+        nodes[index + len(nodes)] = merkle.tree_root(part)
     return nodes
 
 
 def _upper(block: int, low: dict[int, bytes]) -> dict[int, bytes]:
     """Return the node over a block by index, if all of its lower ones are given."""
     below = [low[index] for index in range(block << HIGH - LOW, block + 1 << HIGH - LOW) if index in low]
-    return {block: merkle.root(below)} if len(below) == 1 << HIGH - LOW else {}
+    return {block: merkle.tree_root(below)} if len(below) == 1 << HIGH - LOW else {}
 
 
 def _lower_nodes(domain: TrustDomain, block: int) -> dict[int, bytes]:

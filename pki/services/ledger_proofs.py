@@ -10,7 +10,7 @@ from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.permissions import Action, require_action
 from pki.ledger import proofs
 from pki.models import LedgerOrder
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.selectors import signed_head
 from pki.services import journal, ledger, signing
 from pki.services.ledger_nodes import Tree
@@ -37,7 +37,7 @@ class Consistency:
     path: list[str]
 
 
-def inclusion(*, actor: Actor, entry: str) -> Inclusion:
+def prove_inclusion(*, actor: Actor, entry: str) -> Inclusion:
     """Prove that an entry is in the newest signed tree.
 
     Args:
@@ -53,23 +53,23 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
     if row is None or row.index >= head.size:
         msg = "No signed head covers such an entry yet."
         raise NotFoundError(msg)
-    path = proofs.inclusion(row.index, head.size, Tree(domain).subtree)
+    path = proofs.inclusion_path(row.index, head.size, Tree(domain).subtree)
     leaf = dict(json.loads(ledger.leaf_bytes(row.entry)))
-    return Inclusion(leaf, row.index, head.size, head.root_hash, [one.hex() for one in path])
+    return Inclusion(leaf, row.index, head.size, head.root_hash, [sibling.hex() for sibling in path])
 
 
-def consistency(*, actor: Actor, old: int) -> Consistency:
+def prove_consistency(*, actor: Actor, old: int) -> Consistency:
     """Prove that the newest signed tree only adds to the one over the first ``old`` entries."""
     require_action(actor, Action.READ)
     head = signed_head(actor=actor)
     if not 0 < old <= head.size:
         msg = f"`old` must be 1 to {head.size}."
         raise InvalidError(msg)
-    path = proofs.consistency(old, head.size, Tree(domain_of(actor.domain)).subtree)
-    return Consistency(old, head.size, head.root_hash, [one.hex() for one in path])
+    path = proofs.consistency_path(old, head.size, Tree(domain_of(actor.domain)).subtree)
+    return Consistency(old, head.size, head.root_hash, [sibling.hex() for sibling in path])
 
 
-def export(*, actor: Actor) -> Iterator[bytes]:
+def export_ledger(*, actor: Actor) -> Iterator[bytes]:
     """Yield the whole audit log as JSON lines: facts, entries in order, signed heads (``pki/ledger/verifier.py``)."""
     require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
@@ -78,7 +78,7 @@ def export(*, actor: Actor) -> Iterator[bytes]:
     rows = LedgerOrder.objects.filter(domain=domain).select_related("entry__domain").order_by("index")
     for row in rows.iterator(chunk_size=1000):
         yield _line({"kind": "entry", "index": row.index, "entry": json.loads(ledger.leaf_bytes(row.entry))})
-    for head in journal.heads():
+    for head in journal.published_heads():
         if head["domain"] == domain.slug:
             yield _line({"kind": "head", "head": head})
 

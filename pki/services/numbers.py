@@ -10,7 +10,7 @@ from pki.services import journal
 BLOCK = 100
 
 
-def following(*, domain: TrustDomain, name: str) -> int:
+def next_number(*, domain: TrustDomain, name: str) -> int:
     """Return the next number under a name: max(last + 1, unix time)."""
     with transaction.atomic():
         row = _locked(domain, name)
@@ -42,7 +42,7 @@ def reserve_small(*, domain: TrustDomain, name: str, many: int, above: int = 0) 
         last = first + many - 1
         block = (last - 1) // BLOCK
         if block != (row.value - 1) // BLOCK:
-            journal.append("number-block", domain=domain.slug, name=name, below=(block + 1) * BLOCK + 1)
+            journal.append_fact("number-block", domain=domain.slug, name=name, below=(block + 1) * BLOCK + 1)
         row.value = last
         row.save(update_fields=["value"])
     return range(first, last + 1)
@@ -55,7 +55,7 @@ def raise_to(fact: journal.Fact) -> bool:
         return False
     with transaction.atomic():
         row = _locked(domain, journal.text_of(fact, "name"))
-        below = intake.integer(fact["below"], "below")
+        below = intake.check_integer(fact["below"], "below")
         if row.value >= below - 1:
             return False
         row.value = below - 1

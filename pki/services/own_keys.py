@@ -23,7 +23,7 @@ def own_identities() -> set[str]:
     """Return ``known_identities``, and the signer's CA keys that wait for their certificate."""
     line = signing.signer_client("admin")
     slugs = TrustDomain.objects.values_list("slug", flat=True)
-    return known_identities() | {one for slug in slugs for one in line.authority_keys(slug)}
+    return known_identities() | {key for slug in slugs for key in line.authority_keys(slug)}
 
 
 def identity_of(certificate: x509.Certificate) -> str:

@@ -7,11 +7,11 @@ from django.db import transaction
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.kernel.recent import Recent
 from pki.models import Authority, CertificateProfile
 from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, CertificateRules
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import changes, ledger
 
 PROOFS = frozenset({"token", "preregistered", "idevid", "tpm"})
@@ -33,22 +33,22 @@ def profile_of(slug: str, name: str) -> CertificateRules:
     Raises:
         NotFoundError: no profile has that name.
     """
-    found = _known.get((slug, name), lambda: fresh(slug, name))
-    if found is None:
+    rules = _known.get((slug, name), lambda: fresh_profile(slug, name))
+    if rules is None:
         msg = f"There is no certificate profile named {name[:40]!r}."
         raise NotFoundError(msg)
-    return found
+    return rules
 
 
-def fresh(slug: str, name: str) -> CertificateRules | None:
+def fresh_profile(slug: str, name: str) -> CertificateRules | None:
     """Return a profile from the database without the cache, or None; for callers that keep it for long."""
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
-        return value(row)
+        return profile_rules(row)
     return DEVICE if name == DEVICE.name else None
 
 
-def value(row: CertificateProfile) -> CertificateRules:
+def profile_rules(row: CertificateProfile) -> CertificateRules:
     """Return a row as a value for the rules."""
     return CertificateRules(
         row.name,
@@ -65,7 +65,7 @@ def value(row: CertificateProfile) -> CertificateRules:
     )
 
 
-def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
+def define_profile(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
     """Create or change a profile.
 
     Args:
@@ -76,7 +76,7 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
     Raises:
         InvalidError: a field is invalid; the message names it and the accepted values.
     """
-    known = permitted(actor, Action.DEFINE_PROFILE, CertificateProfile.objects.all())
+    known = permitted_rows(actor, Action.DEFINE_PROFILE, CertificateProfile.objects.all())
     domain = domain_of(actor.domain)
     _check_name(name)
     with transaction.atomic():
@@ -90,7 +90,7 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
         row.changed_at = clock.now()
         row.save()
         _known.forget()
-        changes.note()
+        changes.note_changes()
         detail = {
             field: str(getattr(row, field)) for field in (*BOUNDS, "key_types", "authority", "proofs", "approval")
         }

@@ -81,7 +81,7 @@ def _epochs(domains: Mapping[str, TrustDomain], kept: Checkpoint) -> dict[str, i
     }
     if not any(newer.values()):
         return epochs
-    known = restores.journalled_epochs(journal.heads(kept.heads_from), journal.read_facts(kept.facts_from))
+    known = restores.journalled_epochs(journal.published_heads(kept.heads_from), journal.read_facts(kept.facts_from))
     for slug, claimed in newer.items():
         proved = [epoch for epoch in claimed if epoch in known.get(slug, ())]
         if len(proved) < len(claimed) and kept is not BEGINNING:
@@ -94,7 +94,7 @@ def _unstored(domains: Mapping[str, TrustDomain], kept: Checkpoint, compared: Co
     """Yield the heads from the present epochs on that have no row; count all that are read."""
 
     def present() -> Iterator[PublishedHead]:
-        for head in journal.heads(kept.heads_from):
+        for head in journal.published_heads(kept.heads_from):
             compared.read += 1
             if head["domain"] in domains and head["epoch"] >= compared.epochs[head["domain"]]:
                 yield head
@@ -121,7 +121,11 @@ def _lost(domain: TrustDomain, kept: Checkpoint, epoch: int) -> LostHeads | None
 
     A crash between publishing a head and storing it loses the row, not the entries.
     """
-    own = (head for head in journal.heads(kept.heads_from) if head["domain"] == domain.slug and head["epoch"] >= epoch)
+    own = (
+        head
+        for head in journal.published_heads(kept.heads_from)
+        if head["domain"] == domain.slug and head["epoch"] >= epoch
+    )
     number, last = 0, None
     with claims.Claims() as claimed:
         unstored = _without_row({domain.slug: domain}, own)

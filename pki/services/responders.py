@@ -49,10 +49,10 @@ class Responders:
         """Return the answer to a request in DER; it never fails for any request."""
         question = ocsp.read_question(data)
         if question is None:
-            return OcspAnswer(ocsp.malformed())
+            return OcspAnswer(ocsp.malformed_answer())
         key_id = self._issuer(question)
         if not key_id:
-            return OcspAnswer(ocsp.unauthorized())
+            return OcspAnswer(ocsp.unauthorized_answer())
         now = clock.now().replace(microsecond=0)
         try:
             responder = self._responder(key_id, now)
@@ -78,7 +78,7 @@ class Responders:
     def _learn(self) -> None:
         for row in Authority.objects.filter(kind=Authority.Kind.ISSUING):
             certificate = x509.load_der_x509_certificate(bytes(row.der))
-            for asked, name in ocsp.names(certificate).items():
+            for asked, name in ocsp.issuer_hashes(certificate).items():
                 self._by_key[asked] = (name, row.key_id)
 
     def _responder(self, key_id: str, now: datetime) -> ocsp.Responder:

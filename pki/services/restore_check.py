@@ -50,7 +50,7 @@ class Checked:
     applied: dict[str, int]
 
 
-def problems() -> list[str]:
+def restore_problems() -> list[str]:
     """Return, in sentences, in which domains a published ledger head is missing from the database.
 
     The journal is read completely, independent of what earlier starts compared.
@@ -58,7 +58,7 @@ def problems() -> list[str]:
     return _sentences(compare_heads(_domains()).lost)
 
 
-def require() -> Checked:
+def require_current() -> Checked:
     """Refuse to work on a database that is older than the journal; apply what a crash left in the journal only.
 
     Only what follows the kept checkpoint is read; the whole journal where the checkpoint does not hold.
@@ -90,7 +90,7 @@ def _catch_up(kept: Checkpoint, since: datetime | None) -> journal.Applied:
     """
     # Everything before the checkpoint is older than its `since`, so it is too old now unless that time went back.
     forward = since is not None and kept.since is not None and since >= kept.since
-    return journal.apply(since, kept.facts_from if forward else 0)
+    return journal.apply_facts(since, kept.facts_from if forward else 0)
 
 
 def _applied_since() -> datetime | None:
@@ -109,20 +109,20 @@ def _keep(domains: Mapping[str, TrustDomain], compared: Comparison, reached: Che
 
 
 def _end(name: str, limit: int | None = None) -> LinePlace | None:
-    return last_place(journal.folder() / name, limit)
+    return last_place(journal.journal_folder() / name, limit)
 
 
-def resume() -> Resumed:
+def resume_after_restore() -> Resumed:
     """Apply the journal to the database and begin a new ledger epoch where heads were lost."""
     lost = compare_heads(_domains()).lost
-    applied = journal.apply()
+    applied = journal.apply_facts()
     for slug, heads in lost.items():
         with transaction.atomic():
             domain = TrustDomain.objects.get(slug=slug)
             # Above every epoch ever published: the same backup may be restored twice.
             epoch = 1 + heads.last["epoch"]
             detail = {**restores.signed_statement(slug, epoch, heads.last), "applied": applied.changed}
-            actor = actors.system(slug, "restore", via="command")
+            actor = actors.system_actor(slug, "restore", via="command")
             ledger.record(actor=actor, action="ledger.restored", thing=("ledger", slug), detail=detail, domain=domain)
     return Resumed(applied.changed, applied.refused, {slug: heads.number for slug, heads in lost.items()})
 

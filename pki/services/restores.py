@@ -40,7 +40,9 @@ def signed_statement(slug: str, epoch: int, lost: TreeHead) -> dict[str, object]
         "at": clock.now().replace(microsecond=0).isoformat(),
     }
     signed = {**statement, **signing.signer_client("admin").sign("restore", slug, canonical.dumps(statement))}
-    journal.append(FACT, **{name: value for name, value in signed.items() if name != "at"}, signed_at=statement["at"])
+    journal.append_fact(
+        FACT, **{name: value for name, value in signed.items() if name != "at"}, signed_at=statement["at"]
+    )
     return signed
 
 
@@ -57,7 +59,7 @@ def has_signature(detail: Mapping[str, object], slug: str, keys: Mapping[str, by
 
 def claimed_epochs(domain: TrustDomain) -> list[int]:
     """Return the epochs that restores have begun, as the database claims."""
-    return [int(entry.detail.get("epoch", 0)) for entry in ledger.restores(domain)]
+    return [int(entry.detail.get("epoch", 0)) for entry in ledger.restored_epochs(domain)]
 
 
 def journalled_epochs(heads: Iterable[PublishedHead], facts: Iterable[journal.Fact]) -> dict[str, set[int]]:
@@ -72,5 +74,5 @@ def journalled_epochs(heads: Iterable[PublishedHead], facts: Iterable[journal.Fa
         known[head["domain"]].add(head["epoch"])
     for fact in facts:
         if fact["kind"] == FACT:
-            known[str(fact["domain"])].add(intake.integer(fact["epoch"], "epoch"))
+            known[str(fact["domain"])].add(intake.check_integer(fact["epoch"], "epoch"))
     return known

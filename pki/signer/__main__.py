@@ -19,10 +19,10 @@ def main() -> int:
     if not folder:
         _logger.error("Set FLEET_DIR to the folder of this set-up.")
         return 2
-    if client.listening(Path(folder)):
+    if client.is_signer_listening(Path(folder)):
         _logger.error("A signer already runs for %s.", folder)
         return 1
-    server.run(Path(folder))
+    server.serve_signer(Path(folder))
     return 0
 
 

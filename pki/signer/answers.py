@@ -31,9 +31,9 @@ def _blaming_the_signer(read: Callable[_Given, _Read]) -> Callable[_Given, _Read
 
 
 @_blaming_the_signer
-def byte_string(answer: Answer, name: str) -> bytes:
+def bytes_of_answer(answer: Answer, name: str) -> bytes:
     """Return a byte string."""
-    return fields.byte_string(answer, name)
+    return fields.bytes_field(answer, name)
 
 
 @_blaming_the_signer
@@ -43,35 +43,35 @@ def text_of_answer(answer: Answer, name: str) -> str:
 
 
 @_blaming_the_signer
-def number(answer: Answer, name: str) -> int:
+def number_of_answer(answer: Answer, name: str) -> int:
     """Return a whole number from 0."""
-    return fields.integer(answer, name, 0, intake.MOST)
+    return fields.integer_field(answer, name, 0, intake.MOST)
 
 
 @_blaming_the_signer
-def texts(answer: Answer, name: str) -> list[str]:
+def texts_of_answer(answer: Answer, name: str) -> list[str]:
     """Return a list of texts."""
-    return [intake.read_text(one, name) for one in intake.list_of(answer[name], name)]
+    return [intake.read_text(item, name) for item in intake.list_of(answer[name], name)]
 
 
 @_blaming_the_signer
-def chain(answer: Answer) -> list[bytes]:
+def chain_of_answer(answer: Answer) -> list[bytes]:
     """Return the CA certificates (DER) above an identity, the issuer first; there is at least one."""
-    found = [fields.byte_string({"chain": one}, "chain") for one in intake.list_of(answer["chain"], "chain")]
+    found = [fields.bytes_field({"chain": item}, "chain") for item in intake.list_of(answer["chain"], "chain")]
     return [found[0], *found[1:]]
 
 
 @_blaming_the_signer
 def one_each(answer: Answer) -> dict[str, TufKey]:
     """Return the public half of each online key by name."""
-    return {name: _key(one) for name, one in intake.map_of(answer["keys"], "keys").items()}
+    return {name: _key(item) for name, item in intake.map_of(answer["keys"], "keys").items()}
 
 
 @_blaming_the_signer
-def generations(answer: Answer, place: str) -> dict[str, list[TufKey]]:
+def generations_of_answer(answer: Answer, place: str) -> dict[str, list[TufKey]]:
     """Return the public halves of the generations of each online key by name."""
     named = intake.map_of(answer[place], place).items()
-    return {name: [_key(one) for one in intake.list_of(listed, place)] for name, listed in named}
+    return {name: [_key(item) for item in intake.list_of(listed, place)] for name, listed in named}
 
 
 @_blaming_the_signer
@@ -79,15 +79,15 @@ def remembered_head(answer: Answer) -> RememberedHead:
     """Return the newest ledger head that the signer has signed."""
     head = intake.map_of(answer["head"], "head")
     return RememberedHead(
-        epoch=intake.integer(head["epoch"], "epoch"),
-        size=intake.integer(head["size"], "size"),
+        epoch=intake.check_integer(head["epoch"], "epoch"),
+        size=intake.check_integer(head["size"], "size"),
         root=intake.read_text(head["root"], "root"),
-        unsigned_restores=intake.integer(head["unsigned_restores"], "unsigned_restores"),
+        unsigned_restores=intake.check_integer(head["unsigned_restores"], "unsigned_restores"),
     )
 
 
 def _key(value: object) -> TufKey:
     key = intake.map_of(value, "key")
-    public = {name: intake.read_text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
+    public = {name: intake.read_text(item, name) for name, item in intake.map_of(key["keyval"], "keyval").items()}
     keyid, keytype, scheme = (intake.read_text(key[name], name) for name in ("keyid", "keytype", "scheme"))
     return TufKey(keyid=keyid, keytype=keytype, scheme=scheme, keyval=public)

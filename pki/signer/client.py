@@ -66,29 +66,39 @@ class Signer:
             "authority": profile.authority,
         }
         answer = self._call("issue_device", domain, **fields)
-        return answers.byte_string(answer, "certificate"), answers.byte_string(
+        return answers.bytes_of_answer(answer, "certificate"), answers.bytes_of_answer(
             answer, "key"
         ) if "key" in answer else b""
 
     def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> SignedCrl:
         """Return one shard of a CA's revocation list, signed."""
         answer = self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
-        number, until = answers.number(answer, "number"), answers.text_of_answer(answer, "until")
-        return SignedCrl(crl=answers.byte_string(answer, "crl"), number=number, until=until)
+        number, until = answers.number_of_answer(answer, "number"), answers.text_of_answer(answer, "until")
+        return SignedCrl(crl=answers.bytes_of_answer(answer, "crl"), number=number, until=until)
 
     def ocsp_identity(self, domain: str, authority: str) -> tuple[bytes, bytes, bytes]:
         """Return a responder's key (PEM), its certificate and that of its CA (DER)."""
         answer = self._call("ocsp_identity", domain, authority=authority)
-        return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)[0]
+        return (
+            answers.bytes_of_answer(answer, "key"),
+            answers.bytes_of_answer(answer, "certificate"),
+            answers.chain_of_answer(answer)[0],
+        )
 
-    def door_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
+    def server_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
         """Return a TLS key (PEM), its certificate (DER) and the CA certificates above it (DER)."""
         answer = self._call("door_identity", domain, host_names=host_names)
-        return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)
+        return (
+            answers.bytes_of_answer(answer, "key"),
+            answers.bytes_of_answer(answer, "certificate"),
+            answers.chain_of_answer(answer),
+        )
 
     def create_authority_key(self, domain: str, name: str, authority: str = "") -> bytes:
         """Return the certificate request (PEM) of an issuing CA: new, pending, or installed (by key id)."""
-        return answers.byte_string(self._call("create_authority_key", domain, name=name, authority=authority), "csr")
+        return answers.bytes_of_answer(
+            self._call("create_authority_key", domain, name=name, authority=authority), "csr"
+        )
 
     def install_authority(self, domain: str, certificate: bytes, root: bytes, status_url: str = "") -> None:
         """Give the signer an issuing CA's certificate (PEM or DER), and where its CRLs and OCSP answers are got."""
@@ -97,7 +107,7 @@ class Signer:
 
     def authority_keys(self, domain: str) -> list[str]:
         """Return the identities of a domain's CA keys, those that wait for a certificate too."""
-        return answers.texts(self._call("authority_keys", domain), "identities")
+        return answers.texts_of_answer(self._call("authority_keys", domain), "identities")
 
     def use_authority(self, domain: str, authority: str) -> None:
         """Make this CA (key id) the signer's default for issuance."""
@@ -113,17 +123,20 @@ class Signer:
 
     def held_keys(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public half of the online key that signs, and of the next one, if it is ready."""
-        return answers.generations(self._call("public_keys", domain), "held")
+        return answers.generations_of_answer(self._call("public_keys", domain), "held")
 
     def every_key(self, domain: str, name: str) -> dict[str, bytes]:
         """Return the public half of every generation of an online key, past ones included, by key id."""
         answer = self._call("public_keys", domain)
-        keys = [*answers.generations(answer, "past").get(name, []), *answers.generations(answer, "held").get(name, [])]
+        keys = [
+            *answers.generations_of_answer(answer, "past").get(name, []),
+            *answers.generations_of_answer(answer, "held").get(name, []),
+        ]
         return {key["keyid"]: bytes.fromhex(key["keyval"]["public"]) for key in keys}
 
     def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[TufKey]]:
         """Create the next generation of some online keys; return the same as ``held_keys``."""
-        return answers.generations(self._call("prepare_online_keys", domain, names=names), "held")
+        return answers.generations_of_answer(self._call("prepare_online_keys", domain, names=names), "held")
 
     def switch_online_keys(self, domain: str, names: list[str]) -> None:
         """Let the next generation of some online keys sign from now on."""
@@ -131,7 +144,7 @@ class Signer:
 
     def retire_online_keys(self, domain: str) -> list[str]:
         """Destroy the private halves of the generations that sign no more; return their names."""
-        return answers.texts(self._call("retire_online_keys", domain), "retired")
+        return answers.texts_of_answer(self._call("retire_online_keys", domain), "retired")
 
     def last_head(self, domain: str) -> RememberedHead:
         """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none).
@@ -159,7 +172,7 @@ class Signer:
             kid: Sender ID of the device.
             certificate: SHA-256 of the certificate that the context belongs to.
         """
-        return answers.byte_string(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
+        return answers.bytes_of_answer(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
 
     def ping(self) -> None:
         """Return when the signer answers."""
@@ -201,7 +214,7 @@ class Signer:
             if len(self._connections) >= MOST_CONNECTIONS:
                 self._drop(next(iter(self._connections)))
             self._connections[scope] = self._connect(scope)
-        frames.send(self._connections[scope], request)
+        frames.send_message(self._connections[scope], request)
         answer = frames.receive_frame(self._connections[scope])
         if answer is None:
             msg = "The signer closed the connection."
@@ -214,7 +227,7 @@ class Signer:
         connection.settimeout(_TIMEOUT)
         try:
             connection.connect(str(self._folder / "run" / "signer.sock"))
-            frames.send(connection, hello)
+            frames.send_message(connection, hello)
             _demand_welcome(frames.receive_frame(connection))
         except BaseException:
             connection.close()
@@ -243,7 +256,7 @@ def _demand_welcome(answer: dict[str, object] | None) -> None:
         raise DeniedError(msg)
 
 
-def listening(folder: Path) -> bool:
+def is_signer_listening(folder: Path) -> bool:
     """Return whether a signer answers in this folder."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:

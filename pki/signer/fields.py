@@ -26,7 +26,7 @@ def uuid_text(request: Mapping[str, object], name: str) -> str:
     raise InvalidError(msg)
 
 
-def byte_string(request: Mapping[str, object], name: str) -> bytes:
+def bytes_field(request: Mapping[str, object], name: str) -> bytes:
     """Return a byte string."""
     value = request.get(name)
     if not isinstance(value, bytes):
@@ -35,16 +35,16 @@ def byte_string(request: Mapping[str, object], name: str) -> bytes:
     return value
 
 
-def octets(request: Mapping[str, object], name: str, length: int) -> bytes:
+def octets_field(request: Mapping[str, object], name: str, length: int) -> bytes:
     """Return a byte string of one length."""
-    value = byte_string(request, name)
+    value = bytes_field(request, name)
     if len(value) != length:
         msg = f"`{name}` must have {length} bytes."
         raise InvalidError(msg)
     return value
 
 
-def integer(request: Mapping[str, object], name: str, least: int, most: int, default: int | None = None) -> int:
+def integer_field(request: Mapping[str, object], name: str, least: int, most: int, default: int | None = None) -> int:
     """Return an integer between two others."""
     value = request.get(name, default)
     if type(value) is not int or not least <= value <= most:
@@ -53,10 +53,12 @@ def integer(request: Mapping[str, object], name: str, least: int, most: int, def
     return value
 
 
-def words(request: Mapping[str, object], name: str, allowed: frozenset[str], default: frozenset[str]) -> frozenset[str]:
+def words_field(
+    request: Mapping[str, object], name: str, allowed: frozenset[str], default: frozenset[str]
+) -> frozenset[str]:
     """Return a set of words out of the allowed ones; never empty."""
     value = request.get(name, sorted(default))
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in allowed for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item in allowed for item in value):
         msg = f"`{name}` may list only: {', '.join(sorted(allowed))}."
         raise InvalidError(msg)
     return frozenset(value)

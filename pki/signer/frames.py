@@ -13,7 +13,7 @@ MAX_FRAME = 1 << 20
 MAX_HELLO = 1024
 
 
-def send(connection: socket.socket, message: Mapping[str, object]) -> None:
+def send_message(connection: socket.socket, message: Mapping[str, object]) -> None:
     """Send one message."""
     data = cbor.dumps(message)
     connection.sendall(struct.pack(">I", len(data)) + data)

@@ -107,18 +107,18 @@ class Issuers:
         return known[key_id]
 
     def _load(self, domain: str) -> dict[str, rules.Issuer]:
-        found = {}
+        issuers = {}
         for place in self._places(domain):
             der = self._vault.read_fact(domain, f"{place}.der")
             if der is not None:
                 certificate = x509.load_der_x509_certificate(der)
                 url = (self._vault.read_fact(domain, f"{place}.status") or b"").decode()
                 issuer = rules.Issuer(certificate, self._vault.authority(domain, place), url)
-                found[rules.key_id(certificate)] = issuer
-        return found
+                issuers[rules.key_id(certificate)] = issuer
+        return issuers
 
     def _places(self, domain: str) -> list[str]:
-        return sorted((one for one in self._vault.names(domain) if _PLACE.fullmatch(one)), key=_number)
+        return sorted((name for name in self._vault.names(domain) if _PLACE.fullmatch(name)), key=_number)
 
 
 def _number(place: str) -> int:

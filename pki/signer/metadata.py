@@ -34,7 +34,7 @@ DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
 }
 
 
-def check_document(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
+def check_role_document(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
     """Check a document and return the name of the online key that may sign it.
 
     Raises:

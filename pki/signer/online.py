@@ -88,7 +88,7 @@ class OnlineKeys:
         found = {}
         for name in NAMES:
             generation = self._generation(domain, name)
-            places = [_place(name, one) for one in (generation, generation + 1)]
+            places = [_place(name, number) for number in (generation, generation + 1)]
             here = [place for place in places if self._vault.has(domain, place)]
             if here:
                 found[name] = [self.public(domain, place) for place in here]
@@ -97,7 +97,7 @@ class OnlineKeys:
     def past(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public keys of earlier generations."""
         return {
-            name: [self.public(domain, _place(name, one)) for one in range(1, self._generation(domain, name))]
+            name: [self.public(domain, _place(name, number)) for number in range(1, self._generation(domain, name))]
             for name in NAMES
         }
 

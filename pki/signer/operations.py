@@ -13,9 +13,9 @@ from pki import x509 as certificates
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey
-from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, CertificateRules
+from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, OCSP, SERVER, CertificateRules
 from pki.signer import metadata, online, oscore
-from pki.signer.fields import byte_string, integer, octets, text_of_request, uuid_text, words
+from pki.signer.fields import bytes_field, integer_field, octets_field, text_of_request, uuid_text, words_field
 from pki.signer.issuers import Issuers
 from pki.signer.online import OnlineKeys
 from pki.vault.store import Vault
@@ -46,7 +46,7 @@ class Operations:
             "authority_keys": self._authority_keys,
             "last_head": self._last_head,
             "issue_device": self._issue_device,
-            "door_identity": self._door_identity,
+            "door_identity": self._server_identity,
             "create_authority_key": self._create_authority_key,
             "install_authority": self._install_authority,
             "create_online_keys": self._create_online_keys,
@@ -64,25 +64,25 @@ class Operations:
     def _issue_device(self, domain: str, request: Request) -> OperationResult:
         """Issue a device certificate: the CSR gives the key only, the profile life and key types within our own."""
         key, name = uuid_text(request, "device_key"), text_of_request(request, "device_name", 100)
-        days = integer(request, "days", 1, LONGEST.days, DEVICE.validity.days)
-        key_types = words(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
+        days = integer_field(request, "days", 1, LONGEST.days, DEVICE.validity.days)
+        key_types = words_field(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
         issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
-        public, made = _device_key(byte_string(request, "csr"), key_types)
+        public, made = _device_key(bytes_field(request, "csr"), key_types)
         subject = certificates.device_subject(domain, key, name, public)
         profile = replace(DEVICE, validity=timedelta(days=days))
         now = clock.now()
-        done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
+        done = self._issued(certificates.issue_certificate(issuer, profile, subject, now, now + profile.validity))
         return OperationResult({**done.answer, "key": made}, done.facts)
 
-    def _door_identity(self, domain: str, request: Request) -> OperationResult:
+    def _server_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a TLS server key and certificate for a listener of this server."""
         names = request.get("host_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             msg = "host_names must be a list of names."
             raise InvalidError(msg)
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = certificates.door_subject(names, key.public_key())
-        return self._identity(self._issuers.get(domain, ""), DOOR, subject, key)
+        subject = certificates.server_subject(names, key.public_key())
+        return self._identity(self._issuers.get(domain, ""), SERVER, subject, key)
 
     def _ocsp_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a short-lived key and certificate by which a responder answers in a CA's name."""
@@ -99,7 +99,7 @@ class Operations:
         key: ec.EllipticCurvePrivateKey,
     ) -> OperationResult:
         now = clock.now()
-        done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
+        done = self._issued(certificates.issue_certificate(issuer, profile, subject, now, now + profile.validity))
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -108,11 +108,11 @@ class Operations:
     def _sign_crl(self, domain: str, request: Request) -> OperationResult:
         """Sign one shard of a CA's revocation list; number and life are decided here."""
         issuer = self._issuers.get(domain, text_of_request(request, "authority", 64))
-        shard = integer(request, "shard", 0, certificates.SHARDS - 1)
-        entries = byte_string(request, "entries")
+        shard = integer_field(request, "shard", 0, certificates.SHARDS - 1)
+        entries = bytes_field(request, "entries")
         number = self._crl_number(domain)
         now = clock.now().replace(microsecond=0)
-        der, held = crl.build(issuer, shard, entries, number, now, now + CRL_LIFE)
+        der, held = crl.build_crl(issuer, shard, entries, number, now, now + CRL_LIFE)
         facts = {"authority": certificates.key_id(issuer.certificate), "shard": shard, "number": number, "held": held}
         return OperationResult({"crl": der, "number": number, "until": (now + CRL_LIFE).isoformat()}, facts)
 
@@ -135,11 +135,13 @@ class Operations:
 
     def _install_authority(self, domain: str, request: Request) -> OperationResult:
         """Take an issuing CA's certificate from an offline root."""
-        certificate = _certificate(byte_string(request, "certificate"))
-        root = _certificate(byte_string(request, "root"))
+        certificate = _certificate(bytes_field(request, "certificate"))
+        root = _certificate(bytes_field(request, "root"))
         url = str(request.get("status_url", ""))[:400]
         self._issuers.install(domain, certificate, root, url, clock.now())
-        return OperationResult({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
+        return OperationResult(
+            {}, {"fingerprint": certificates.certificate_fingerprint(certificate), "status_url": url}
+        )
 
     def _use_authority(self, domain: str, request: Request) -> OperationResult:
         """Switch issuance to another CA."""
@@ -154,13 +156,13 @@ class Operations:
 
     def _prepare_online_keys(self, domain: str, request: Request) -> OperationResult:
         """Make the next generation of some online keys; they sign nothing before the switch."""
-        names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
+        names = words_field(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.prepare(domain, names)
         return OperationResult(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
     def _switch_online_keys(self, domain: str, request: Request) -> OperationResult:
         """Let the next generation of some online keys sign from now on."""
-        names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
+        names = words_field(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.switch(domain, names)
         return OperationResult(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
@@ -187,13 +189,15 @@ class Operations:
 
     def _oscore_secret(self, domain: str, request: Request) -> OperationResult:
         """Derive the secret of one OSCORE context: always the same for the same context and certificate."""
-        kid, certificate = octets(request, "kid", oscore.KID_BYTES), octets(request, "certificate", 32)
-        return OperationResult({"secret": oscore.derive(self._vault, domain, kid, certificate)}, {"kid": kid.hex()})
+        kid, certificate = octets_field(request, "kid", oscore.KID_BYTES), octets_field(request, "certificate", 32)
+        return OperationResult(
+            {"secret": oscore.derive_secret(self._vault, domain, kid, certificate)}, {"kid": kid.hex()}
+        )
 
     def _signing(self, operation: str) -> Callable[[str, Request], OperationResult]:
         def sign(domain: str, request: Request) -> OperationResult:
-            payload = byte_string(request, "payload")
-            name = metadata.check_document(self._vault, operation, domain, payload)
+            payload = bytes_field(request, "payload")
+            name = metadata.check_role_document(self._vault, operation, domain, payload)
             place = self._online.current(domain, name)
             signature = self._vault.online(domain, place).sign(payload)
             keyid = self._online.public(domain, place)["keyid"]
@@ -204,7 +208,7 @@ class Operations:
     @staticmethod
     def _issued(certificate: x509.Certificate) -> OperationResult:
         der = _der(certificate)
-        facts = {"fingerprint": certificates.fingerprint(certificate), "der": der.hex()}
+        facts = {"fingerprint": certificates.certificate_fingerprint(certificate), "der": der.hex()}
         return OperationResult({"certificate": der}, facts)
 
 

@@ -16,7 +16,7 @@ LENGTH = 16 + 8
 _PURPOSE = b"muster oscore 1"
 
 
-def derive(vault: Vault, domain: str, kid: bytes, certificate: bytes) -> bytes:
+def derive_secret(vault: Vault, domain: str, kid: bytes, certificate: bytes) -> bytes:
     """Return the secret of a context; the domain's key is made when it is first needed.
 
     Args:

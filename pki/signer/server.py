@@ -22,7 +22,7 @@ from pki.signer.client import SCOPED, role_secret
 from pki.signer.limits import Limits
 from pki.signer.log import Log
 from pki.signer.operations import Operations
-from pki.signer.unlock import passphrase, token
+from pki.signer.unlock import ca_token, vault_passphrase
 from pki.vault.store import Vault
 
 ROLES: dict[str, frozenset[str]] = {
@@ -80,7 +80,7 @@ class SignerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = _only_one(files.private_folder(folder / "keys"))
-        self.vault = Vault(folder / "keys", passphrase(folder).encode(), token())
+        self.vault = Vault(folder / "keys", vault_passphrase(folder).encode(), ca_token())
         self.operations = Operations(self.vault)
         self._secrets = {role: role_secret(folder, role) for role in ROLES if role not in SCOPED}
         for domain in self.vault.domains():
@@ -158,7 +158,7 @@ class _Connection(socketserver.BaseRequestHandler):
             peer = self._peer()
             self.request.settimeout(IDLE_SECONDS)
             while peer and (request := frames.receive_frame(self.request)) is not None:
-                frames.send(self.request, self._answer(peer, request))
+                frames.send_message(self.request, self._answer(peer, request))
         except (OSError, InvalidError) as error:
             _logger.info("a connection ended early", extra={"cause": str(error)})
         finally:
@@ -171,10 +171,10 @@ class _Connection(socketserver.BaseRequestHandler):
         peer, secret = SignerClient(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
         expected = self.server.expected_secret(peer)
         if expected and hmac.compare_digest(secret.encode(), expected.encode()):
-            frames.send(self.request, {"ok": True})
+            frames.send_message(self.request, {"ok": True})
             return peer
         _logger.warning("a client failed to authenticate its role")
-        frames.send(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
+        frames.send_message(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
         return None
 
     def _answer(self, peer: SignerClient, request: dict[str, object]) -> dict[str, object]:
@@ -187,10 +187,10 @@ class _Connection(socketserver.BaseRequestHandler):
             return _refusal(DomainError("The signer failed. See its log."))
 
 
-def run(folder: Path) -> None:
+def serve_signer(folder: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     os.umask(0o077)
-    confine.undumpable()
+    confine.forbid_dumps()
     server = SignerServer(folder)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())

@@ -14,7 +14,7 @@ LEAST_PASSPHRASE = 12
 
 
 @cache
-def passphrase(folder: Path) -> str:
+def vault_passphrase(folder: Path) -> str:
     """Return the vault's passphrase, as FLEET_VAULT_KEY says where from.
 
     ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE; it reaches this
@@ -36,7 +36,7 @@ def passphrase(folder: Path) -> str:
     return found
 
 
-def token() -> Pkcs11Token | None:
+def ca_token() -> Pkcs11Token | None:
     """Return the token for CA keys if FLEET_KEY_BACKEND is ``pkcs11``, else None.
 
     Raises:

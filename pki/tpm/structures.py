@@ -98,7 +98,7 @@ class Attest:
     digest: bytes = b""
 
 
-def public(tpm2b: bytes) -> Public:
+def parse_public(tpm2b: bytes) -> Public:
     """Read a TPM2B_PUBLIC.
 
     Raises:
@@ -122,7 +122,7 @@ def public(tpm2b: bytes) -> Public:
     return Public(area, HASHES[name_algorithm], attributes, key, bits)
 
 
-def attest(data: bytes) -> Attest:
+def parse_attest(data: bytes) -> Attest:
     """Read a TPMS_ATTEST of a certification or a quote.
 
     Raises:
@@ -137,12 +137,12 @@ def attest(data: bytes) -> Attest:
     nonce = reader.sized()
     reader.take(8 + 4 + 4 + 1 + 8)
     if kind == CERTIFY:
-        found = Attest(kind, nonce, name=reader.sized())
+        attested = Attest(kind, nonce, name=reader.sized())
         reader.sized()
     else:
-        found = Attest(kind, nonce, selections=_selections(reader), digest=reader.sized())
+        attested = Attest(kind, nonce, selections=_selections(reader), digest=reader.sized())
     reader.end()
-    return found
+    return attested
 
 
 def _symmetric(reader: Reader) -> int:

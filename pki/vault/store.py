@@ -85,7 +85,7 @@ class Vault:
         """Delete a key permanently; whether its bytes are overwritten depends on the disk."""
         path = self._path(domain, f"{name}.key")
         self._open.pop(path, None)
-        files.remove(path)
+        files.remove_file(path)
 
     def authority(self, domain: str, name: str) -> CaKey:
         """Return a CA key (P-256), from the token if it is stored there.

@@ -67,8 +67,8 @@ class Pkcs11Token:
         import pkcs11  # noqa: PLC0415  because only a set-up with a token has the library
 
         with self._lock:
-            found = self._open().get_key(label=label, object_class=pkcs11.ObjectClass.PUBLIC_KEY)
-            octets = bytes(found[pkcs11.Attribute.EC_POINT])
+            key = self._open().get_key(label=label, object_class=pkcs11.ObjectClass.PUBLIC_KEY)
+            octets = bytes(key[pkcs11.Attribute.EC_POINT])
         # The attribute is an OCTET STRING around the point; some tokens leave the wrapping out.
         point = octets if octets[:1] == b"\x04" and len(octets) == 65 else octets[2:]  # noqa: PLR2004  because a P-256 point has 65 bytes
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)

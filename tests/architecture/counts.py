@@ -8,13 +8,14 @@ instead of an actor; and names of ``Any``, imports included.
 import ast
 import json
 import sys
+from collections import Counter, defaultdict
 
 from tests.architecture.sources import modules
 
 VIEWS = (("fleet", "console"), ("fleet", "api"), ("fleet", "gateway"), ("fleet", "guard"))
 CALLS = {"role checks": "require", "filters": "filter"}
 #: functions that ask for a right; ``may_do``, by which a page hides a button, is none of them
-ASKS = frozenset({"require_action", "require_on", "permitted", "pick_one"})
+ASKS = frozenset({"require_action", "require_on", "permitted_rows", "pick_one"})
 
 
 def views():
@@ -69,6 +70,27 @@ def uses_of_any():
     return found
 
 
+def one_word_functions():
+    """Return the public functions of modules whose name has one word: name to the modules."""
+    found = defaultdict(list)
+    for path, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path))
+    return {name: paths for name, paths in found.items() if "_" not in name}
+
+
+def bindings(*names):
+    """Return how often each of some names is bound as a variable: by an assignment, a loop or a comprehension."""
+    found = Counter(
+        node.id
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names
+    )
+    return {name: found[name] for name in names}
+
+
 def count():
     """Return every count by its name."""
     trees, asked = views(), selectors()
@@ -78,6 +100,10 @@ def count():
     found["selectors that take a slug"] = sum("slug" in names for _, _, names in asked)
     found["selectors that take an actor"] = sum("actor" in names for _, _, names in asked)
     found["uses of Any"] = uses_of_any()
+    one_word = one_word_functions()
+    found["public functions with a name of one word"] = sum(len(paths) for paths in one_word.values())
+    found["names of one word in more than one module"] = sum(len(paths) > 1 for paths in one_word.values())
+    found["variables"] = bindings("one", "found")
     return found
 
 

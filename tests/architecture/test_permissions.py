@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from pki.kernel.actor import Actor, ActorKind, Role, device, system
+from pki.kernel.actor import Actor, ActorKind, Role, device_actor, system_actor
 from pki.kernel.errors import DeniedError
 from pki.kernel.permissions import RIGHTS, Action, may_do, require_action
 from tests import permissions
@@ -61,10 +61,10 @@ def test_an_action_is_for_its_roles_and_for_no_other(action):
         wanted = RIGHTS[action].roles
         assert may_do(who, action) is (role in wanted or Role.VIEWER in wanted)
     nobody = Actor(ActorKind.OPERATOR, "anna", "default")
-    for stranger in (nobody, device("default", "d1")):
+    for stranger in (nobody, device_actor("default", "d1")):
         with pytest.raises(DeniedError):
             require_action(stranger, action)
-    require_action(system("default", "job"), action)
+    require_action(system_actor("default", "job"), action)
 
 
 def test_a_refusal_names_the_roles_that_would_do():

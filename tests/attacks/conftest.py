@@ -76,7 +76,7 @@ def thief(tmp_path):
 @pytest.fixture
 def victim(thief, tmp_path):
     """Return a device that has a factory image, and has seen the honest state of things."""
-    anchor = authority.make_root(tmp_path / "anchor", "Anchor")
+    anchor = authority.make_root_ca(tmp_path / "anchor", "Anchor")
     made = Victim(Settings(tmp_path / "disk", thief.address, anchor, thief.root_file, HARDWARE, "victim"), thief)
     assert made.looks() == []
     yield made

@@ -240,9 +240,9 @@ def test_a_part_that_calls_itself_another(site, device):
     whole = site.offer(parts=parts, listed_=[bundle(), model_of()])
     role = {bin_of(site.thief.targets.signed, "app/app/9.0.0/bundle.json")}.pop()
     entry = documents.ListedBundle("app/app/9.0.0/bundle.json", text)
-    made = documents.listing(site.thief.bins[role].signed, [entry], site.version + 1, clock.now())
+    made = documents.unsigned_bin(site.thief.bins[role].signed, [entry], site.version + 1, clock.now())
     for officer in ("anna", "bruno"):
-        made.sign(keys.signer(site.thief.folder / f"{officer}.key"), append=True)
+        made.sign(keys.load_signer(site.thief.folder / f"{officer}.key"), append=True)
     site.thief.bins[role] = made
     site.thief.routes[f"/v1/metadata/app/app/9.0.0/{hashlib.sha256(text).hexdigest()}.bundle.json"] = text
     site.thief.publish(site.version + 1, site.version + 1)
@@ -364,10 +364,10 @@ class TestAlone:
             monkeypatch.setattr(wiping.Path, "iterdir", lambda place, first=name: iter([place / first]))
             monkeypatch.setattr(wiping.Path, "unlink", _stopped(wiping.Path.unlink, folder / wiping.MARK))
             with pytest.raises(KeyboardInterrupt):
-                wiping.erase(folder)
+                wiping.erase_folder(folder)
             monkeypatch.undo()
             assert not (folder / name).exists()
-            assert wiping.begun(folder)
+            assert wiping.wipe_begun(folder)
         victim.step()
         assert victim.erased
         assert not list(folder.iterdir())

@@ -105,7 +105,7 @@ def test_a_withdrawn_image_and_a_laboratory_build(thief, refused):
 
 
 def evil_config(folder, **further):
-    root = authority.make_root(folder / "evil", "Evil").read_text()
+    root = authority.make_root_ca(folder / "evil", "Evil").read_text()
     return json.dumps({"schema": 1, "version": "9.0.0", "anchors": [root], **further}).encode()
 
 
@@ -113,7 +113,7 @@ def believed(victim):
     """Return what a device believes: address, roots, first TUF root, and what only officers set."""
     kept = victim.settings.folder / config.KEPT
     orders = kept.read_bytes() if kept.exists() else b""
-    return config.effective(victim.settings), victim.anchors(), victim.settings.tuf_root.read_bytes(), orders
+    return config.effective_settings(victim.settings), victim.anchors(), victim.settings.tuf_root.read_bytes(), orders
 
 
 ORDERS = {"time_sources": ["ntp.evil.example"], "policy_keys": ["00" * 32], "secrets": {"wifi": "ZXZpbA=="}}
@@ -174,7 +174,7 @@ def test_certificates_of_a_thief_do_not_take_the_place_of_the_devices_own(thief,
     thief.routes["/.well-known/est/simplereenroll"] = signer.bag([leaf])
     line = Transport(thief.address, None)
     with pytest.raises(RefusedError):
-        est.renew(line, holder)
+        est.renew_certificate(line, holder)
     line.close()
     assert holder.chain.read_bytes() == before
 
@@ -183,12 +183,12 @@ class Authority:
     """A root, and a CA that issues below it."""
 
     def __init__(self, folder):
-        self.root_file = authority.make_root(folder, folder.name)
+        self.root_file = authority.make_root_ca(folder, folder.name)
         self.root = x509.load_pem_x509_certificate(self.root_file.read_bytes())
         self.key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"CA {folder.name}")])
         csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(self.key, hashes.SHA256())
-        pem = authority.certify(folder, csr.public_bytes(serialization.Encoding.PEM))
+        pem = authority.certify_issuing_ca(folder, csr.public_bytes(serialization.Encoding.PEM))
         self.certificate = x509.load_pem_x509_certificate(pem)
 
     def issue(self, public, life=dt.timedelta(days=30), device=DEVICE):

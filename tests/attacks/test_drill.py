@@ -42,8 +42,8 @@ class Drill:
 
     def release(self, version, counter):
         """Release firmware to all, as the owners do, and roll it out."""
-        archive = material.fetch()["uflash==1.1.0"]
-        made = material.firmware(
+        archive = material.fetch_archives()["uflash==1.1.0"]
+        made = material.build_firmware(
             self.story.folder / "offline", self.folder / f"made-{version}", archive, version, counter
         )
         data = made.files["app.bin"].read_bytes()
@@ -52,7 +52,7 @@ class Drill:
             self.operator.release(self.operator.upload(data, version, counter=counter, **kind))
         )
         eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
-        for one in self.agents:  # the door hears of it a moment after the database; the steps below are counted
+        for one in self.agents:  # the listener hears of it a moment after the database; the steps below are counted
             eventually(lambda one=one: one._poll().update is not None)
         return hashlib.sha256(data).hexdigest()
 
@@ -106,7 +106,7 @@ def tricks(thief, drill, folder):
     yield "bins signed by the stolen keys"
     root = drill.story.anchor.read_text()
     configurations = {
-        "anchors": {"anchors": [authority.make_root(folder / "evil", "E").read_text()]},
+        "anchors": {"anchors": [authority.make_root_ca(folder / "evil", "E").read_text()]},
         "another address": {"anchors": [root], "server": "https://127.0.0.1:1"},
         "policy keys, time sources and secrets": {"anchors": [root], **evil_orders},
     }
@@ -157,7 +157,7 @@ def home(agent):
     """Return what a device believes: address, roots, first TUF root, and what only officers set."""
     kept = agent.settings.folder / config.KEPT
     orders = kept.read_bytes() if kept.exists() else b""
-    return config.effective(agent.settings), agent.anchors(), agent.settings.tuf_root.read_bytes(), orders
+    return config.effective_settings(agent.settings), agent.anchors(), agent.settings.tuf_root.read_bytes(), orders
 
 
 def test_the_whole_server_is_stolen(story, tmp_path):
@@ -299,7 +299,7 @@ class Fifth:
         """Put a bin and a root into the server's folder that stolen online keys and strangers have signed."""
         tuf, people = self.story.folder / "tuf" / "default", ("eve", "mallory", "oscar")
         for name in people:
-            keys.generate(self.folder, name)
+            keys.generate_key(self.folder, name)
         thief.lists(manifest, b"")
         role = next(role for role, one in thief.bins.items() if path_of(manifest) in one.signed.targets)
         listed = tuf / f"{thief.bins[role].signed.version}.{role}.json"

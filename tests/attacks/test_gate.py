@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from devices.models import Device
 from devices.services import hardware
 from fleet.gateway import codec, http
-from fleet.gateway.coap import door, mapping, window
+from fleet.gateway.coap import listener, mapping, window
 from fleet.gateway.protocol import DeviceRequest, TransportPeer, answer_request
 from fleet.officer import keys
 from fleet.officer import metadata as officer
@@ -69,9 +69,9 @@ class Fleet:
         if kind == "repair":
             Assignment.objects.filter(pk=made.pk).update(kind=kind, rollout=None, wave=None)
         patch = {"base": "", "result": bundle.image.sha256, "format": "muster-1"}
-        with blobs.store().at_hand(bundle.image.sha256) as image:
+        with blobs.blob_store().at_hand(bundle.image.sha256) as image:
             packed = streams.make_patch(b"", image.read_bytes())
-        self.patch, size = blobs.store().put(io.BytesIO(packed), len(packed))
+        self.patch, size = blobs.blob_store().put(io.BytesIO(packed), len(packed))
         Delta.objects.create(domain=self.domain, sha256=self.patch, size=size, ram=1, seconds=1, **patch)
         return made
 
@@ -117,9 +117,9 @@ class Fleet:
 
     def coap(self, *path):
         message = Message(code=codes.GET, uri_path=path, uri_host=f"{self.domain.slug}.example")
-        asked = mapping.request(message, TransportPeer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
-        reply = answer_request(asked, door.DIALECTS)
-        return mapping.response(asked, reply) if reply.file is None else door._block(message, reply.file)
+        asked = mapping.convert_request(message, TransportPeer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
+        reply = answer_request(asked, listener.DIALECTS)
+        return mapping.convert_reply(asked, reply) if reply.file is None else listener._block(message, reply.file)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def fleet(workshop, enrol):
     """Return a device in a domain whose officers have P-256 keys, so that there are SUIT manifests too."""
     for name in ("anna", "bruno", "carla"):
         (workshop.folder / f"{name}.key").unlink()
-        keys.generate(workshop.folder, name, p256=True)
+        keys.generate_key(workshop.folder, name, p256=True)
     workshop.ceremony()
     return Fleet(workshop, enrol)
 
@@ -147,7 +147,7 @@ def unsigned(fleet):
 def one_signature(fleet):
     """One officer has signed."""
     bundle = fleet.upload("2.0.0", 2)
-    statement = releases.prepare(actor=system(fleet.domain), bundle=bundle).statement
+    statement = releases.prepare_release(actor=system(fleet.domain), bundle=bundle).statement
     fleet.workshop.sign(statement, "anna")
     return fleet.assign(bundle)
 
@@ -207,7 +207,7 @@ def no_audience(fleet):
 
 def other_hardware(fleet):
     """Signed for other hardware, and a row names this one too."""
-    model = hardware.register(actor=system(fleet.domain), name="other", vendor="acme.example")
+    model = hardware.register_model(actor=system(fleet.domain), name="other", vendor="acme.example")
     named = {"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name}
     bundle = fleet.upload("2.0.0", 2, hw=[named])
     fleet.workshop.release(bundle)
@@ -395,21 +395,21 @@ class Thieves:
         self.fleet, self.signers = fleet, [folder / f"{name}.key" for name in ("eve", "mallory")]
         self.people = [folder / f"{name}.pub.json" for name in ("eve", "mallory", "oscar")]
         for name in ("eve", "mallory", "oscar"):
-            keys.generate(folder, name)
-        self.store = online_roles.repository(fleet.domain.slug)
+            keys.generate_key(folder, name)
+        self.store = online_roles.published_repository(fleet.domain.slug)
         self.targets = self.store.targets().signed
         self.tuf = settings.FLEET_DIR / "tuf" / fleet.domain.slug
 
     def lists(self, bundle, role, base, version):
         """Put a bin in place that lists a bundle."""
         entry = documents.ListedBundle(bundle.target_path, canonical.dumps(bundle.manifest))
-        document = documents.listing(base, [entry], version, clock.now())
+        document = documents.unsigned_bin(base, [entry], version, clock.now())
         self.sign(document)
         (self.tuf / f"{version}.{role}.json").write_bytes(documents.to_bytes(document))
 
     def sign(self, document):
         for path in self.signers:
-            document.sign(keys.signer(path), append=True)
+            document.sign(keys.load_signer(path), append=True)
 
     def take_over(self, bundle, root):
         """Put a root of theirs in place, with targets and bins that list a bundle."""
@@ -439,7 +439,7 @@ def first_root(thieves, bundle):
     online = signing.signer_client("admin").public_keys(thieves.fleet.domain.slug)
     for path in thieves.tuf.glob("*.json"):
         path.unlink()
-    thieves.take_over(bundle, officer.root(thieves.people, dict(online), thieves.signers))
+    thieves.take_over(bundle, officer.signed_root(thieves.people, dict(online), thieves.signers))
 
 
 def own_bin(thieves, bundle):
@@ -451,7 +451,7 @@ def own_bin(thieves, bundle):
 def own_targets(thieves, bundle):
     """Targets that let the thieves sign the bins, signed by them."""
     online = signing.signer_client("admin").public_keys(thieves.fleet.domain.slug)
-    thieves.list_all(bundle, officer.root(thieves.people, dict(online), thieves.signers))
+    thieves.list_all(bundle, officer.signed_root(thieves.people, dict(online), thieves.signers))
 
 
 @pytest.mark.parametrize("act", [own_root, first_root, own_bin, own_targets], ids=lambda act: act.__name__)
@@ -470,7 +470,7 @@ def test_stored_documents_that_officers_did_not_sign_release_nothing(fleet, tmp_
 def test_a_withdrawal_is_not_undone_by_removing_its_file(fleet, seen):
     made = withdrawn(fleet)
     tuf = settings.FLEET_DIR / "tuf" / fleet.domain.slug
-    role = bin_of(online_roles.repository(fleet.domain.slug).targets().signed, made.bundle.target_path)
+    role = bin_of(online_roles.published_repository(fleet.domain.slug).targets().signed, made.bundle.target_path)
     if seen:
         assert fleet.given(made) == set()
         for path in tuf.glob("*.snapshot.json"):
@@ -479,7 +479,7 @@ def test_a_withdrawal_is_not_undone_by_removing_its_file(fleet, seen):
     newest.unlink()
     officers_view.cache_clear() if not seen else None
     assert fleet.given(made) == set()
-    assert "was published. Restore that file." in signed.refusal(made.bundle, fleet.device).sentence
+    assert "was published. Restore that file." in signed.bundle_refusal(made.bundle, fleet.device).sentence
 
 
 @regression("R1", "another validly signed SUIT envelope in the place of the one that was released")
@@ -501,14 +501,14 @@ def test_exchanged_bytes_are_given_by_no_protocol(fleet):
     fleet.workshop.release(bundle)
     made = fleet.assign(bundle)
     assert fleet.given(made) == EVERYTHING
-    path, other = (blobs.store().path(one.image.sha256) for one in (bundle, evil))
+    path, other = (blobs.blob_store().path(one.image.sha256) for one in (bundle, evil))
     files = {name for name in EVERYTHING if "blob" in name or "image" in name or "artifact" in name}
     facts, whole = path.stat(), path.read_bytes()
     reply = fleet.ask("GET", f"/v1/blob/{bundle.image.sha256}")
     path.write_bytes(other.read_bytes())
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     with pytest.raises(OSError, match="changed after its bytes were verified"):
-        window.piece(reply.file, 0, 1024)
+        window.read_piece(reply.file, 0, 1024)
     assert fleet.given(made) == EVERYTHING - files
     path.write_bytes(whole)
     assert fleet.given(made) == EVERYTHING

@@ -10,7 +10,7 @@ from django.db import connection
 
 from ota import blobs
 from ota.deltas.candidates import CANDIDATES
-from ota.deltas.heads import is_patch, needed
+from ota.deltas.heads import bytes_needed, is_patch
 from ota.errors import RefusedBundleError
 from ota.models import Bundle, BundleFile, BundleHardware, Delta, Release, Statement, StatementSignature
 from ota.services import bundles, composites, releases
@@ -81,7 +81,7 @@ def no_composite(site):
 def manifest_names_other_parts(site):
     """The row of the manifest and of the file name another parts.json, without the part."""
     one = canonical.dumps({"schema": 1, "version": "1.0.0", "parts": site.whole.facts["parts"][:1] * 2})
-    digest, size = blobs.store().put(io.BytesIO(one), len(one))
+    digest, size = blobs.blob_store().put(io.BytesIO(one), len(one))
     files = [{**site.whole.manifest["files"][0], "sha256": digest, "size": size}]
     Bundle.objects.filter(pk=site.whole.pk).update(manifest={**site.whole.manifest, "files": files})
     BundleFile.objects.filter(bundle=site.whole).update(sha256=digest, size=size)
@@ -170,9 +170,11 @@ def test_bytes_that_are_forgotten_during_the_upload_are_kept_again(fleet):
     digest = hashlib.sha256(data).hexdigest()
 
     def there():
-        return any(one.sha256 == digest for one in blobs.store().listed())
+        return any(one.sha256 == digest for one in blobs.blob_store().listed())
 
-    wrapper, done = runs_once(lambda sql: sql.startswith("SAVEPOINT") and there(), lambda: blobs.store().remove(digest))
+    wrapper, done = runs_once(
+        lambda sql: sql.startswith("SAVEPOINT") and there(), lambda: blobs.blob_store().remove(digest)
+    )
     with connection.execute_wrapper(wrapper):
         fleet.workshop.upload(data, fleet.workshop.manifest(data, "3.0.0", 3))
     assert done
@@ -186,7 +188,7 @@ def test_a_row_makes_no_patch_of_other_bytes(fleet, format_):
     fleet.workshop.release(bundle)
     fleet.assign(bundle)
     packed = zstandard.ZstdCompressor(level=19).compress(bytes(bundle.image.size))
-    other, size = blobs.store().put(io.BytesIO(packed), len(packed))
+    other, size = blobs.blob_store().put(io.BytesIO(packed), len(packed))
     for sha256, length in ((secret.image.sha256, secret.image.size), (other, size)):
         facts = {"domain": fleet.domain, "sha256": sha256, "size": length, "base": sha256, "format": format_}
         Delta.objects.create(**facts, ram=1, seconds=1, result=bundle.image.sha256)
@@ -203,8 +205,8 @@ def test_each_format_is_known_by_its_head_and_the_length_that_it_makes(format_, 
     old = random.Random(1).randbytes(length)
     new = old[: length // 2] + b"changed" + old[length // 2 :]
     made = CANDIDATES[format_].make(old, new)
-    shown = made[: needed(format_, len(made))]
+    shown = made[: bytes_needed(format_, len(made))]
     assert is_patch(format_, shown, len(made), len(new))
     assert not is_patch(format_, shown, len(made), len(new) + 1)
-    assert not is_patch(format_, new[: needed(format_, len(new))], len(new), len(new))
+    assert not is_patch(format_, new[: bytes_needed(format_, len(new))], len(new), len(new))
     assert not any(is_patch(format_, made[:cut], cut, len(new)) for cut in (0, 1, 2))

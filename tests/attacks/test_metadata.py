@@ -40,8 +40,8 @@ def test_changed_bytes(thief, refused):
 
 @attack("T2")
 def test_a_bin_by_an_unknown_key(thief, victim, refused):
-    keys.generate(thief.folder, "mallory")
-    keys.generate(thief.folder, "mallory2")
+    keys.generate_key(thief.folder, "mallory")
+    keys.generate_key(thief.folder, "mallory2")
     thief.release([bundle()], ("mallory", "mallory2"), version=3)
     refused("was signed by 0/2 keys")
 
@@ -152,7 +152,7 @@ def test_a_timestamp_of_a_megabyte(thief, refused):
 def sign_root(thief, root, names):
     made = Metadata(root)
     for name in names:
-        made.sign(keys.signer(thief.folder / f"{name}.key"), append=True)
+        made.sign(keys.load_signer(thief.folder / f"{name}.key"), append=True)
     thief.routes[f"/v1/metadata/{root.version}.root.json"] = made.to_bytes()
 
 
@@ -202,7 +202,7 @@ def test_bins_whose_keys_lie_on_the_server(thief, victim, refused):
     delegations.succinct_roles.threshold = 1
     thief.targets.signatures.clear()
     for name in ("anna", "bruno"):
-        thief.targets.sign(keys.signer(thief.folder / f"{name}.key"), append=True)
+        thief.targets.sign(keys.load_signer(thief.folder / f"{name}.key"), append=True)
     for one in thief.bins.values():
         one.signatures.clear()
         one.sign(thief.online["snapshot"])

@@ -110,7 +110,7 @@ def test_a_model_that_kills_the_interpreter(offers, device):
 
 
 def test_a_device_without_an_interpreter_keeps_nothing_that_it_cannot_try(offers, device, monkeypatch):
-    monkeypatch.setattr(ota.contract.interpreter, "available", lambda: False)
+    monkeypatch.setattr(ota.contract.interpreter, "is_interpreter_installed", lambda: False)
     offers()
     said, reason = device.tries()
     assert (said, "no interpreter" in reason) == ("rolled-back", True)

@@ -57,7 +57,7 @@ def test_the_honest_patch_is_taken(thief, victim, base):
 def bomb():
     """Return a patch of some kilobytes that would become a gigabyte."""
     size = 1 << 30
-    packer = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[{**patch.filters(93)[0], "preset": 0}])
+    packer = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[{**patch.lzma_filters(93)[0], "preset": 0}])
     body = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
     head = cbor2.dumps([len(IMAGE), 0, [[1, size, len(body), 93]] + [[0, 0, 0, 0]] * 4])
     return patch.MAGIC + len(head).to_bytes(4, "little") + head + body

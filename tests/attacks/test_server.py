@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 @attack("B8")
 def test_one_person_twice(published):
     who = system(published.domain)
-    statement = releases.prepare(actor=who, bundle=published.bundle()).statement
+    statement = releases.prepare_release(actor=who, bundle=published.bundle()).statement
     for _ in range(2):
         statements.submit(actor=who, statement=statement, signature=published.sign(statement, "anna"))
     with pytest.raises(MetadataError, match="two officers"):
@@ -30,7 +30,7 @@ def test_rows_that_were_set_by_hand(published, enrol):
     from ota.models import Rollout, Statement, Wave
 
     one, bundle = enrol("dev-1"), published.bundle()
-    release = releases.prepare(actor=system(published.domain), bundle=bundle)
+    release = releases.prepare_release(actor=system(published.domain), bundle=bundle)
     at = "2026-01-01T00:00Z"
     type(release).objects.filter(pk=release.pk).update(state="published", published_at=at)
     Statement.objects.filter(pk=release.statement.pk).update(state="published", published_at=at)
@@ -40,16 +40,16 @@ def test_rows_that_were_set_by_hand(published, enrol):
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
     made = schedule_assignment(rollout=rollout, wave=wave, device=one.device, bundle=bundle)
     offer_assignment(actor=system(published.domain), assignment=made)
-    document = director.metadata(
-        actor=actors.device(published.domain.slug, one.device.key), device=one.device, nonce=b"n" * 16
+    document = director.director_document(
+        actor=actors.device_actor(published.domain.slug, one.device.key), device=one.device, nonce=b"n" * 16
     )
     assert b'"assignments":[]' in document
-    assert "have not signed it" in signed.objection(bundle, str(one.device.hardware_model.class_id)).sentence
+    assert "have not signed it" in signed.class_objection(bundle, str(one.device.hardware_model.class_id)).sentence
 
 
 @attack("T16")
 def test_no_key_of_targets_or_bins_lies_on_the_server(published):
-    store = metadata.repository(published.domain.slug)
+    store = metadata.published_repository(published.domain.slug)
     root, targets = store.root().signed, store.targets().signed
     line = signing.signer_client("admin")
     ours = {

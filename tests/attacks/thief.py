@@ -1,6 +1,6 @@
 """Somebody with a copy of the whole server: disk, database, environment, and so every key that is online.
 
-The keys are opened as the signer opens them, the certificate of the door is issued by the stolen CA, and the address
+The keys are opened as the signer opens them, the certificate of the listener is issued by the stolen CA, and the address
 is taken over. What is missing are the officers' keys; they were never here.
 """
 
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ota.trust import documents
-from ota.trust.repository import Repository, bins
+from ota.trust.repository import Repository, delegated_bins
 from pki.kernel import canonical, clock
 from tests.fleet.agent.adversary import Loopback, _stamp, path_of
 
@@ -31,7 +31,7 @@ class Thief(Loopback):
     Args:
         stolen: the server's folder.
         folder: for the thief's own copy.
-        port: of the device door.
+        port: of the device gateway.
     """
 
     def __init__(self, stolen, folder, port):
@@ -47,10 +47,10 @@ class Thief(Loopback):
             keys["issuing"],
         )
         self.online = {name: _signer(_newest(keys, name)) for name in ("snapshot", "timestamp", "director", "ledger")}
-        super().__init__(port, self._door(folder))
+        super().__init__(port, self._listener(folder))
         self.store = Repository(self.copy / "tuf" / "default")
         self.root, self.targets = self.store.root().signed, self.store.targets()
-        self.bins = {role: self.store.document(role) for role in bins(self.targets.signed).get_roles()}
+        self.bins = {role: self.store.document(role) for role in delegated_bins(self.targets.signed).get_roles()}
         for path in (self.copy / "tuf" / "default").glob("*.json"):
             self.routes[f"/v1/metadata/{path.name}"] = path.read_bytes()
         self.victim, self.rows, self.changes, self.number = "", [], {}, clock.unix() + 1000
@@ -67,9 +67,11 @@ class Thief(Loopback):
 
     def lists(self, made, text, *, by=("snapshot", "timestamp")):
         """List a bundle in its bin, signed by stolen keys."""
-        role = bins(self.targets.signed).get_role_for_target(path_of(made))
+        role = delegated_bins(self.targets.signed).get_role_for_target(path_of(made))
         entry = documents.ListedBundle(path_of(made), canonical.dumps(made))
-        document = documents.listing(self.bins[role].signed, [entry], self.bins[role].signed.version + 1, clock.now())
+        document = documents.unsigned_bin(
+            self.bins[role].signed, [entry], self.bins[role].signed.version + 1, clock.now()
+        )
         for name in by:
             document.sign(self.online[name], append=True)
         self.bins[role] = document
@@ -86,11 +88,11 @@ class Thief(Loopback):
         for role, one in self.bins.items():
             versions[role] = one.signed.version
             self.routes[f"/v1/metadata/{one.signed.version}.{role}.json"] = documents.to_bytes(one)
-        snapshot = documents.snapshot(version, versions, clock.now())
+        snapshot = documents.unsigned_snapshot(version, versions, clock.now())
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{version}.snapshot.json"] = data
-        timestamp = documents.timestamp(version, version, at or clock.now())
+        timestamp = documents.unsigned_timestamp(version, version, at or clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": version, "snapshot": version}
@@ -114,14 +116,14 @@ class Thief(Loopback):
             der = pkcs7.serialize_certificates(listed, serialization.Encoding.DER)
             self.routes[f"/.well-known/est/{name}"] = base64.b64encode(der)
 
-    def _door(self, folder):
+    def _listener(self, folder):
         """Return a TLS context with a certificate that devices believe."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self.issue(key.public_key(), [x509.DNSName("localhost")], ExtendedKeyUsageOID.SERVER_AUTH)
-        (folder / "door.pem").write_bytes(leaf.public_bytes(PEM) + self.ca.public_bytes(PEM))
-        (folder / "door.key").write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, NONE))
+        (folder / "server.pem").write_bytes(leaf.public_bytes(PEM) + self.ca.public_bytes(PEM))
+        (folder / "server.key").write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, NONE))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "door.pem", folder / "door.key")
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
         return context
 
     def _direct(self, handler, body):

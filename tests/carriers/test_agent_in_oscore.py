@@ -15,7 +15,7 @@ from tests.carriers.test_agent_over_coap import BOARD, Lossy, hears_at_once
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def stored(agent):
 
 def test_it_installs_reports_renews_obeys_and_syncs(story, operator, agent, tmp_path):
     version, counter = ("4.1.0", 41) if agent.settings.server.startswith("https") else ("4.2.0", 42)
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(story.folder / "offline", tmp_path / "made", archive, version, counter)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(story.folder / "offline", tmp_path / "made", archive, version, counter)
     kind = {"board": BOARD, "form": "mcuboot", "name": f"oscore-{uuid.uuid4().hex[:6]}", "component": "app"}
     bundle = operator.upload(made.files["app.bin"].read_bytes(), version, counter=counter, **kind)
     rollout = operator.roll_out(operator.release(bundle))

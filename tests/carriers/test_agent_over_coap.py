@@ -16,7 +16,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 from tests.peers.pki import self_signed
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 BOARD = "coap-agent-board"
 
 
@@ -38,8 +38,8 @@ def agent(story, operator, tmp_path):
 
 
 def test_it_installs_an_update(story, operator, agent, tmp_path):
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(story.folder / "offline", tmp_path / "made", archive, "3.1.0", 31)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(story.folder / "offline", tmp_path / "made", archive, "3.1.0", 31)
     kind = {"board": BOARD, "form": "mcuboot", "name": f"coap-{uuid.uuid4().hex[:6]}", "component": "app"}
     bundle = operator.upload(made.files["app.bin"].read_bytes(), "3.1.0", counter=31, **kind)
     rollout = operator.roll_out(operator.release(bundle))
@@ -50,8 +50,8 @@ def test_it_installs_an_update(story, operator, agent, tmp_path):
 
 
 def test_a_download_goes_on_where_it_stopped(story, operator, agent, tmp_path):
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(story.folder / "offline", tmp_path / "made", archive, "3.2.0", 32)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(story.folder / "offline", tmp_path / "made", archive, "3.2.0", 32)
     data = made.files["app.bin"].read_bytes()
     kind = {"board": BOARD, "form": "mcuboot", "name": f"coap-{uuid.uuid4().hex[:6]}", "component": "app"}
     rollout = operator.roll_out(operator.release(operator.upload(data, "3.2.0", counter=32, **kind)))

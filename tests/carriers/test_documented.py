@@ -1,4 +1,4 @@
-"""The documented examples, byte for byte, against a running door, and both sides against the documented schema."""
+"""The documented examples, byte for byte, against a running listener, and both sides against the documented schema."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.factories.story import identity
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 SCHEMA = (REFERENCE / "device-protocol.cddl").read_text()
 EXAMPLES = json.loads((REFERENCE / "device-examples.json").read_text())
-pytestmark = pytest.mark.xdist_group("doors")
+pytestmark = pytest.mark.xdist_group("listeners")
 
 
 def conforms(rule, data):

@@ -1,4 +1,4 @@
-"""The doors get new certificates and ticket keys while they serve: nobody's request is lost."""
+"""The listeners get new certificates and ticket keys while they serve: nobody's request is lost."""
 
 import hashlib
 import http.client
@@ -18,13 +18,13 @@ from fleet.management.quickstart import material
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 BOARD = "slow-board"
-DOORS = {"device-door-1", "device-door-2", "operator-door", "coap-door"}
+LISTENERS = {"device-door-1", "device-door-2", "operator-door", "coap-door"}
 
 
 def shown(story, port):
-    """Return the SHA-256 of the certificate that a door shows."""
+    """Return the SHA-256 of the certificate that a listener shows."""
     context = ssl.create_default_context(cafile=story.anchor)
     raw = socket.create_connection(("127.0.0.1", port))
     with context.wrap_socket(raw, server_hostname="localhost") as line:
@@ -43,14 +43,14 @@ def served(story):
     return json.loads((story.folder / "run" / "serve.json").read_text())
 
 
-def test_doors_are_exchanged_without_a_lost_request(story, served, tmp_path):
+def test_listeners_are_exchanged_without_a_lost_request(story, served, tmp_path):
     operator = Operator(story, tmp_path)
     operator.board(BOARD)
     name = f"slow-{uuid.uuid4().hex[:6]}"
     agent = story.agent(name, tmp_path / "disk", BOARD)
-    archive = material.fetch()["uflash==1.1.0"]
+    archive = material.fetch_archives()["uflash==1.1.0"]
     data = (
-        material.firmware(story.folder / "offline", tmp_path / "made", archive, "2.2.0", 22)
+        material.build_firmware(story.folder / "offline", tmp_path / "made", archive, "2.2.0", 22)
         .files["app.bin"]
         .read_bytes()
     )
@@ -82,7 +82,7 @@ def test_doors_are_exchanged_without_a_lost_request(story, served, tmp_path):
             got += part
             time.sleep(0.1)
         assert got == data
-        eventually(lambda: exchanged(story, served) >= DOORS, 60)
+        eventually(lambda: exchanged(story, served) >= LISTENERS, 60)
     finally:
         stop.set()
         thread.join()

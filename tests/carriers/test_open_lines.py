@@ -29,7 +29,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 
 
 @pytest.fixture

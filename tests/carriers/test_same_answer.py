@@ -11,7 +11,7 @@ from pki.kernel.coap import tag_bytes
 from tests.factories.story import identity
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 FORMS = {"60": "application/cbor", "50": "application/json"}
 CODES = {
     "2.05": 200,

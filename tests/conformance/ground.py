@@ -44,7 +44,7 @@ class Ground:
 def hardware_model(domain):
     """Return the hardware model that the examples name."""
     facts = {"vendor": "acme.example", "flash_model": 100_000, "arena": 40_000}
-    return hardware.register(actor=system(domain), name="vib-node", **facts)
+    return hardware.register_model(actor=system(domain), name="vib-node", **facts)
 
 
 @pytest.fixture
@@ -62,16 +62,16 @@ def ground(domain, hardware_model, enrol, published, offline, tmp_path):
     _call(pump, "DeviceOut")
     Twin.objects.filter(device=pump).update(config_version=given_examples()["TwinOut"]["config_version"])
     _call(hardware_model, "HardwareOut")
-    registry.suspend(actor=by, device=enrolled["pump-6"].device)
+    registry.suspend_device(actor=by, device=enrolled["pump-6"].device)
     group = groups.create(actor=by, name="pilots")
     groups.change_members(actor=by, group=group, add=[pump], remove=[])
     _call(group, "GroupOut")
     _call(incidents.raise_for(actor=by, device=pump, severity="high", explanation=dict(WHY)), "IncidentOut")
-    _call(commands.give(actor=by, device=pump, kind="reboot", reason="stuck"), "CommandOut")
+    _call(commands.queue_command(actor=by, device=pump, kind="reboot", reason="stuck"), "CommandOut")
     _software(by, published)
     _enrolments(by, domain, hardware_model, tmp_path)
     transfer.offer_transfer(actor=by, device=enrolled["pump-5"].device)
-    ledger.sequence(domain=domain)
+    ledger.sequence_leaves(domain=domain)
     examples = given_examples()
     issuing = Authority.objects.get(domain=domain, kind="issuing")
     entry = LedgerEntry.objects.filter(domain=domain).order_by("id").first()
@@ -112,15 +112,15 @@ def _enrolments(by, domain, hardware_model, folder):
     """Make tokens, an enrolment that waits for a person, an expected device and a vendor."""
     token, _ = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="pump-8")
     _call(token, "TokenOut")
-    profiles.define(actor=by, name="guarded", approval=True)
+    profiles.define_profile(actor=by, name="guarded", approval=True)
     _, secret = enrolment_tokens.create(
         actor=by, hardware_model=hardware_model, device_name="pump-9", profile="guarded"
     )
     with pytest.raises(PendingError):
         enrolment.enrol(domain=domain, csr=parse_csr(csr("pump-9")[0]), via="test", shown=Shown(secret))
     _call(EnrolmentRequest.objects.get(domain=domain), "WaitingOut")
-    expected.register(
+    expected.preregister_device(
         actor=by, serial="SN-1", hardware_model=hardware_model, device_name="pump-7", spki_sha256="0" * 64
     )
-    pem = authority.make_root(folder / "vendor", "Vendor").read_bytes()
+    pem = authority.make_root_ca(folder / "vendor", "Vendor").read_bytes()
     _call(expected.trust_vendor(actor=by, name="Acme devices", kind="idevid", pem=pem), "VendorOut")

@@ -1,6 +1,6 @@
 """Every check of schemathesis over every operation of the API, against a fleet that has one of everything.
 
-Two minutes here; ``python -m tests.judge contract`` runs it for longer, on both databases.
+Two minutes here; ``python -m tests.acceptance contract`` runs it for longer, on both databases.
 """
 
 import json

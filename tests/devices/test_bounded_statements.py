@@ -43,25 +43,26 @@ def test_presence_counts_drift_and_retention_take_any_number_of_devices(large, r
     now = clock.now()
     tick = int(now.timestamp()) // settings.FLEET_DRIFT_TICK_S
     with clock.frozen(now):
-        observed.add(observed.contacts(dict.fromkeys(keys, (now, ADDRESS))))
-        observed.add([(key, tick, metrics.TRAFFIC[0], 3.0) for key in keys])
+        observed.add_samples(observed.write_contacts(dict.fromkeys(keys, (now, ADDRESS))))
+        observed.add_samples([(key, tick, metrics.TRAFFIC[0], 3.0) for key in keys])
         Observation.objects.bulk_create([Observation(device_id=key, tick=tick, key="tcp:1:lan") for key in keys])
         assert presence_words.sweep_presence() == DEVICES
         assert presence_words.check_presence(domain=large) > 0  # the counts: these devices were made without services
         assert presence_words.check_presence(domain=large) == 0
     for word, many in (("online", DEVICES), ("late", 0)):
         wanted = selectors.DeviceFilter(presence=word)
-        assert selectors.devices(actor=system(large), wanted=wanted).count() == many
+        assert selectors.list_devices(actor=system(large), wanted=wanted).count() == many
     assert (
-        f'condition="online",domain="{large.slug}"}} {DEVICES}.0' in health.metrics(rf.get("/metrics")).content.decode()
+        f'condition="online",domain="{large.slug}"}} {DEVICES}.0'
+        in health.metrics_page(rf.get("/metrics")).content.decode()
     )
     with clock.frozen(now + timedelta(seconds=2 * settings.FLEET_DRIFT_TICK_S)):
-        drift.tick(domain=large)
+        drift.score_ticks(domain=large)
     assert DriftState.objects.get(domain_id=large.pk).updated_tick == tick
     with clock.frozen(now + timedelta(days=7)):
         tick_packing.pack_past_days(domain=large)
     assert (Sample.objects.count(), Observation.objects.count()) == (0, 0)
     assert (SampleDay.objects.count(), ObservationDay.objects.count()) == (2 * DEVICES, DEVICES)
     Device.objects.filter(domain=large).update(state="retired", presence="", salt=b"")
-    assert retention.retain(domain=large) >= DEVICES
+    assert retention.apply_retention(domain=large) >= DEVICES
     assert not selectors.last_seen(keys[:MOST])

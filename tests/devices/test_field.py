@@ -29,7 +29,7 @@ def by(domain):
 
 @pytest.fixture
 def itself(domain, one):
-    return actors.device(domain.slug, one.key)
+    return actors.device_actor(domain.slug, one.key)
 
 
 def desire(by, one, patch, seen):
@@ -76,7 +76,7 @@ def test_an_older_copy_of_a_device_does_not_win(one, itself):
 def test_the_difference_between_wish_and_report_is_told(by, one, itself):
     desire(by, one, {"poll_s": 60, "led": True}, 0)
     twin = twins.reported_config(actor=itself, device=one, config={"led": True}, seen=0)
-    assert twins.delta(twin) == {"config.poll_s": {"want": 60, "have": None}}
+    assert twins.twin_delta(twin) == {"config.poll_s": {"want": 60, "have": None}}
 
 
 @pytest.mark.parametrize(("field", "found"), [('"d40"', 40), ('"r1", "d7"', 7), ('W/"d3"', 3), ("*", -1), ('"d"', -1)])
@@ -143,12 +143,12 @@ def batch(number, at, values=(1.0, 2.0, 3.0), step=1000):
 
 def test_a_series_is_read_back_as_it_came(one, itself):
     now = int(clock.now().timestamp() * 1000)
-    telemetry.ingest(actor=itself, device=one, batch=batch(1, now - 5000))
-    telemetry.ingest(actor=itself, device=one, batch=batch(2, now - 2000, [4]))
-    found = selectors.series(one, "temp_c", now - 60_000, now, 100)
+    telemetry.ingest_batch(actor=itself, device=one, batch=batch(1, now - 5000))
+    telemetry.ingest_batch(actor=itself, device=one, batch=batch(2, now - 2000, [4]))
+    found = selectors.read_series(one, "temp_c", now - 60_000, now, 100)
     assert found == [(now - 5000, 1.0), (now - 4000, 2.0), (now - 3000, 3.0), (now - 2000, 4.0)]
-    assert selectors.series(one, "temp_c", now - 4000, now - 2000, 100) == found[1:3]
-    assert selectors.series(one, "temp_c", now - 60_000, now, 2) == found[:2]
+    assert selectors.read_series(one, "temp_c", now - 4000, now - 2000, 100) == found[1:3]
+    assert selectors.read_series(one, "temp_c", now - 60_000, now, 2) == found[:2]
 
 
 @pytest.mark.parametrize(
@@ -175,30 +175,32 @@ def test_a_series_that_makes_no_sense_is_refused(wrong):
 
 
 def test_a_series_that_must_not_leave_the_device_is_refused(by, one, itself):
-    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "on_device_only"})
+    hardware.classify_metrics(actor=by, model=one.hardware_model, telemetry={"temp_c": "on_device_only"})
     one.hardware_model.refresh_from_db()
     with pytest.raises(DeniedError):
-        telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
+        telemetry.ingest_batch(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
     assert Series.objects.count() == 0
 
 
 def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, itself, domain, settings):
-    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
+    hardware.classify_metrics(
+        actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"}
+    )
     one.hardware_model.refresh_from_db()
     at = int(clock.now().timestamp() * 1000)
     body = {"at": at, "step": 10_000, "values": [float(number) for number in range(12)]}
-    telemetry.ingest(
+    telemetry.ingest_batch(
         actor=itself, device=one, batch=telemetry.parse_batch({"seq": 1, "series": {"temp_c": body, "heart": body}})
     )
 
     def after(days):
         with clock.frozen(clock.now() + timedelta(days=days)):
-            retention.retain(domain=domain)
+            retention.apply_retention(domain=domain)
         return {row.metric: row.step_ms for row in Series.objects.all()}
 
     assert after(1) == {"temp_c": 10_000, "heart": 10_000}
     assert after(settings.FLEET_KEEP_FINE_DAYS + 1) == {"temp_c": 60_000, "heart": 60_000}
-    assert [value for _, value in selectors.series(one, "temp_c", at, at + 10**6, 10)] == [2.5, 8.5]
+    assert [value for _, value in selectors.read_series(one, "temp_c", at, at + 10**6, 10)] == [2.5, 8.5]
     assert after(settings.FLEET_KEEP_PERSONAL_DAYS + 2) == {"temp_c": 60_000}
     keep(one, itself)
     assert after(settings.FLEET_KEEP_TELEMETRY_DAYS + 2) == {}
@@ -207,44 +209,48 @@ def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, it
 
 def test_what_no_schema_names_any_more_is_kept_no_longer_than_personal_data(by, one, itself, domain, settings):
     model = one.hardware_model
-    hardware.classify(
+    hardware.classify_metrics(
         actor=by, model=model, telemetry={"temp_c": "operational", "heart": "personal", "breath": "personal"}
     )
     one.hardware_model.refresh_from_db()
     body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
     given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart", "breath"), body), "metrics": {"heart": 60}}
-    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse_batch(given))
-    hardware.classify(actor=by, model=model, telemetry={"temp_c": "operational", "heart": "on_device_only"})
+    telemetry.ingest_batch(actor=itself, device=one, batch=telemetry.parse_batch(given))
+    hardware.classify_metrics(actor=by, model=model, telemetry={"temp_c": "operational", "heart": "on_device_only"})
     with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
-        retention.retain(domain=domain)
+        retention.apply_retention(domain=domain)
     assert {row.metric for row in Series.objects.all()} == {"temp_c"}
     assert set(Sample.objects.values_list("metric", flat=True)) == {"temp_c"}
 
 
 def test_a_schema_that_changes_is_compared_with_old_rows_on_the_same_day(by, one, itself, domain, settings):
-    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "operational"})
+    hardware.classify_metrics(
+        actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "operational"}
+    )
     one.hardware_model.refresh_from_db()
     body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
     given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart"), body), "metrics": {"heart": 60, "temp_c": 20}}
-    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse_batch(given))
+    telemetry.ingest_batch(actor=itself, device=one, batch=telemetry.parse_batch(given))
     with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
-        assert retention.retain(domain=domain) == 0
-        hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
-        assert retention.retain(domain=domain) == 2
+        assert retention.apply_retention(domain=domain) == 0
+        hardware.classify_metrics(
+            actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"}
+        )
+        assert retention.apply_retention(domain=domain) == 2
     assert set(Series.objects.values_list("metric", flat=True)) == {"temp_c"}
     assert set(Sample.objects.values_list("metric", flat=True)) == {"temp_c"}
 
 
 def test_personal_rows_of_one_hardware_model_go_while_another_keeps_the_same_metric(by, one, enrol, domain, settings):
-    hardware.classify(actor=by, model=one.hardware_model, telemetry={"heart": "personal"})
-    kept = hardware.register(actor=by, name="pulse", vendor="acme.example")
-    hardware.classify(actor=by, model=kept, telemetry={"heart": "operational"})
+    hardware.classify_metrics(actor=by, model=one.hardware_model, telemetry={"heart": "personal"})
+    kept = hardware.register_model(actor=by, name="pulse", vendor="acme.example")
+    hardware.classify_metrics(actor=by, model=kept, telemetry={"heart": "operational"})
     other = enrol("dev-2", kept).device
     old = int(clock.now().timestamp()) // 86400 - settings.FLEET_KEEP_PERSONAL_DAYS - 1
     for device in (one, other):
         fields = {"day": old, "start": old * series.DAY_MS, "step_ms": 60_000, "values": b""}
         Series.objects.create(device_id=device.pk, metric="heart", **fields)
-    assert retention.retain(domain=domain) == 1
+    assert retention.apply_retention(domain=domain) == 1
     assert Series.objects.get().device_id == other.pk
 
 
@@ -255,22 +261,22 @@ def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
     for number in range(10):
         fields = {"day": old, "start": old * series.DAY_MS + number, "step_ms": 1000, "values": packed}
         Series.objects.create(device_id=one.pk, metric="temp_c", **fields)
-    retention.retain(domain=domain)
+    retention.apply_retention(domain=domain)
     assert set(Series.objects.values_list("step_ms", flat=True)) == {60_000}
 
 
-def test_what_a_door_writes_of_an_erased_device_is_taken_too(by, one, domain):
+def test_what_a_listener_writes_of_an_erased_device_is_taken_too(by, one, domain):
     registry.decommission(actor=by, device=one, confirmed=one.name)
-    presence.seen(one.pk, "192.0.2.9", 1, 1)
-    presence.flush()
+    presence.note_request(one.pk, "192.0.2.9", 1, 1)
+    presence.flush_presence()
     assert Presence.objects.filter(device_id=one.pk).exists()
-    retention.retain(domain=domain)
+    retention.apply_retention(domain=domain)
     assert not Presence.objects.filter(device_id=one.pk).exists()
     assert not Sample.objects.filter(device_id=one.pk).exists()
 
 
 def test_erasing_a_device_takes_its_series_and_logs(by, one, itself):
-    telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
+    telemetry.ingest_batch(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
     keep(one, itself)
     groups.change_members(actor=by, group=groups.create(actor=by, name="pilots"), add=[one])
     registry.decommission(actor=by, device=one, confirmed=one.name)
@@ -285,16 +291,16 @@ def test_groups_are_listed_or_asked_for(by, one, enrol, domain):
     groups.change_members(actor=by, group=listed, remove=[other])
     asked = groups.create(actor=by, name="second", query_text='name = "dev-2"')
     names = {
-        name: [row.name for row in selectors.devices(actor=by, wanted=selectors.DeviceFilter(group=name))]
+        name: [row.name for row in selectors.list_devices(actor=by, wanted=selectors.DeviceFilter(group=name))]
         for name in ("pilots", "second")
     }
     assert names == {"pilots": [one.name], "second": ["dev-2"]}
-    assert [row.name for row in selectors.devices(actor=by, wanted=selectors.DeviceFilter(query="group = pilots"))] == [
-        one.name
-    ]
+    assert [
+        row.name for row in selectors.list_devices(actor=by, wanted=selectors.DeviceFilter(query="group = pilots"))
+    ] == [one.name]
     with pytest.raises(ConflictError):
         groups.change_members(actor=by, group=asked, add=[one])
     with pytest.raises(ConflictError):
         groups.create(actor=by, name="pilots")
     groups.delete(actor=by, group=listed)
-    assert selectors.groups(actor=system(domain)).count() == 1
+    assert selectors.list_groups(actor=system(domain)).count() == 1

@@ -22,7 +22,9 @@ def one(enrol):
 @pytest.fixture
 def turn(domain, one):
     """Return how the device, or whoever has its key, reports with a token."""
-    return lambda given: forks.turn(actor=actors.device(domain.slug, one.key), device=one, given=given)
+    return lambda given: forks.exchange_fork_token(
+        actor=actors.device_actor(domain.slug, one.key), device=one, given=given
+    )
 
 
 def incidents(device):
@@ -65,7 +67,7 @@ def test_a_copy_that_pretends_to_know_nothing_is_seen_at_once(turn, one, given):
 
 def test_after_a_restore_nobody_is_suspected(turn, one):
     token = turn(turn(b""))
-    forks.forget_all()
+    forks.forget_fork_tokens()
     token = turn(token)
     turn(token)
     assert incidents(one) == []
@@ -82,4 +84,6 @@ def test_a_device_that_enrols_anew_begins_a_new_line(turn, one, domain, hardware
 
 def test_nobody_turns_for_another_device(domain, one, enrol):
     with pytest.raises(DeniedError):
-        forks.turn(actor=actors.device(domain.slug, enrol("forked-2").device.key), device=one, given=b"")
+        forks.exchange_fork_token(
+            actor=actors.device_actor(domain.slug, enrol("forked-2").device.key), device=one, given=b""
+        )

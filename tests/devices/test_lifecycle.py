@@ -35,7 +35,7 @@ def test_a_returned_device_comes_back_by_a_new_token_as_the_same_device(domain, 
 
 def test_a_retired_device_does_not_come_back(domain, enrol, hardware_model):
     device = enrol("dev-1").device
-    registry.retire(actor=person(domain, "security-officer"), device=device)
+    registry.retire_device(actor=person(domain, "security-officer"), device=device)
     with pytest.raises(LifecycleError):
         registry.send_back(actor=person(domain, "security-officer"), device=device)
     device.refresh_from_db()
@@ -45,10 +45,10 @@ def test_a_retired_device_does_not_come_back(domain, enrol, hardware_model):
 
 def test_what_is_decommissioned_leaves_no_name_behind_and_the_ledger_verifies_still(domain, enrol):
     device = enrol("nurse-station-anna").device
-    before = enrolment.commitment(device, device.name)
+    before = enrolment.personal_commitment(device, device.name)
     Device.objects.filter(pk=device.pk).update(owner="Anna", site="Ward 3", tags=["anna"])
-    presence.seen(device.pk, "192.0.2.7", 1, 1)
-    presence.flush()
+    presence.note_request(device.pk, "192.0.2.7", 1, 1)
+    presence.flush_presence()
     device.refresh_from_db()
     registry.decommission(actor=person(domain, "security-officer"), device=device, confirmed=device.name)
     device.refresh_from_db()
@@ -58,7 +58,9 @@ def test_what_is_decommissioned_leaves_no_name_behind_and_the_ledger_verifies_st
     details = str(list(LedgerEntry.objects.filter(domain=domain).values_list("detail", flat=True)))
     assert "anna" not in details.lower()
     assert before in details
-    assert enrolment.commitment(device, "nurse-station-anna") != before, "without the salt a guess proves nothing"
+    assert enrolment.personal_commitment(device, "nurse-station-anna") != before, (
+        "without the salt a guess proves nothing"
+    )
     assert "device.erased" in actions(domain, device.key)
 
 
@@ -66,8 +68,8 @@ def test_a_device_changes_hands_between_two_domains(domain, other_domain, enrol)
     device = enrol("dev-1").device
     code = transfer.offer_transfer(actor=person(domain, "security-officer"), device=device)
     with pytest.raises(ConflictError):
-        transfer.take(actor=person(domain, "security-officer"), code=code)
-    _, secret = transfer.take(actor=person(other_domain, "security-officer"), code=code)
+        transfer.accept_transfer(actor=person(domain, "security-officer"), code=code)
+    _, secret = transfer.accept_transfer(actor=person(other_domain, "security-officer"), code=code)
     device.refresh_from_db()
     assert (device.state, valid(device)) == ("retired", 0)
     request = parse_csr(csr("dev-1")[0])
@@ -75,13 +77,13 @@ def test_a_device_changes_hands_between_two_domains(domain, other_domain, enrol)
     assert done.device.domain == other_domain
     assert actions(domain, device.key)[-1] == "device.handed-over"
     with pytest.raises(NotFoundError):
-        transfer.take(actor=person(other_domain, "security-officer"), code=code)
+        transfer.accept_transfer(actor=person(other_domain, "security-officer"), code=code)
 
 
 CHANGES = {
-    "quarantine": lambda who, device: quarantine.impose(actor=who, device=device, reason="odd"),
-    "end of a quarantine": lambda who, device: quarantine.release(actor=who, device=device, reason="fine"),
-    "suspension": lambda who, device: registry.suspend(actor=who, device=device),
+    "quarantine": lambda who, device: quarantine.quarantine_device(actor=who, device=device, reason="odd"),
+    "end of a quarantine": lambda who, device: quarantine.release_device(actor=who, device=device, reason="fine"),
+    "suspension": lambda who, device: registry.suspend_device(actor=who, device=device),
     "erasure": lambda who, device: registry.decommission(actor=who, device=device, confirmed=device.name),
     "a new board": lambda who, device: tokens.replace_board(actor=who, device=device),
     "an offer": lambda who, device: transfer.offer_transfer(actor=who, device=device),

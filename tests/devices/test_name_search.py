@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from devices import name_search
 from devices.models import Device
-from devices.selectors import DeviceFilter, devices
+from devices.selectors import DeviceFilter, list_devices
 from devices.services import groups
 from tests.factories.ground import system
 
@@ -63,7 +63,7 @@ def named(enrol):
 
 
 def found(domain, part):
-    return list(devices(actor=system(domain), wanted=DeviceFilter(q=part)).values_list("name", flat=True))
+    return list(list_devices(actor=system(domain), wanted=DeviceFilter(q=part)).values_list("name", flat=True))
 
 
 def looked_at(part):
@@ -93,7 +93,7 @@ def test_a_part_is_found_as_a_look_at_every_name_finds_it(domain, named, part):
 @pytest.mark.parametrize("order", [("name", "id"), ("-id",)])
 def test_a_page_in_either_order_reads_no_more_than_it_shows(domain, named, order):
     named(*(f"sensor-{number:03}" for number in range(150)))
-    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by(*order)[:51]
+    rows = list_devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by(*order)[:51]
     assert len(rows) == 51
     assert "TEMP B-TREE" not in rows.explain(), rows.explain()
 
@@ -101,13 +101,13 @@ def test_a_page_in_either_order_reads_no_more_than_it_shows(domain, named, order
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's planner chooses by its statistics")
 def test_the_newest_of_many_are_taken_from_the_index(domain, named, monkeypatch):
     named(*(f"sensor-{number:03}" for number in range(150)))
-    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    rows = list_devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
     assert "(domain_id=? AND rowid=?)" in rows.explain()
     monkeypatch.setattr(name_search, "MOST", 0)
-    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    rows = list_devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
     assert "(domain_id=? AND rowid=?)" in rows.explain()
     monkeypatch.setattr(name_search, "MANY", 0)
-    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    rows = list_devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
     assert "(domain_id=? AND rowid>? AND rowid<?)" in rows.explain()
 
 
@@ -130,7 +130,7 @@ def test_a_rare_part_is_answered_from_the_index(domain, named):
     named("rare-one", *(f"sensor-{number:03}" for number in range(300)))
     with CaptureQueriesContext(connection) as asked:
         assert found(domain, "rare") == ["rare-one"]
-    plan = devices(actor=system(domain), wanted=DeviceFilter(q="rare")).explain()
+    plan = list_devices(actor=system(domain), wanted=DeviceFilter(q="rare")).explain()
     assert "(domain_id=? AND name=? AND rowid=?)" in plan or "USING INTEGER PRIMARY KEY (rowid=?)" in plan, plan
     assert "(domain_id=?)" not in plan, plan
     assert len(asked) == 3
@@ -142,7 +142,7 @@ def test_the_page_of_a_small_group_looks_at_no_others(domain, named):
     by = system(domain)
     few = Device.objects.filter(name__startswith="rare")
     groups.change_members(actor=by, group=groups.create(actor=by, name="few"), add=list(few))
-    rows = devices(actor=by, wanted=DeviceFilter(group="few"))
+    rows = list_devices(actor=by, wanted=DeviceFilter(group="few"))
     assert [one.name for one in rows] == [f"rare-{number:02}" for number in range(60)]
     assert "(domain_id=? AND name=?" in rows.explain(), rows.explain()
 
@@ -152,6 +152,6 @@ def test_a_rare_part_is_answered_from_the_index_of_postgresql(domain, named):
     named("rare-one", *(f"sensor-{number:04}" for number in range(3000)))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE devices_device")
-    plan = devices(actor=system(domain), wanted=DeviceFilter(q="rare")).explain()
+    plan = list_devices(actor=system(domain), wanted=DeviceFilter(q="rare")).explain()
     assert "devices_device_names" in plan, plan
     assert found(domain, "rare") == ["rare-one"]

@@ -20,12 +20,12 @@ def enrolled(enrol):
 
 @pytest.fixture
 def own(domain, enrolled):
-    return actors.device(domain.slug, enrolled.device.key)
+    return actors.device_actor(domain.slug, enrolled.device.key)
 
 
 @pytest.fixture
 def made(own, enrolled):
-    return oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
+    return oscore.provision_context(actor=own, device=enrolled.device, certificate=enrolled.certificate)
 
 
 def row(made):
@@ -34,8 +34,8 @@ def row(made):
 
 def test_the_same_context_has_the_same_secret_and_another_one_another(made, own, enrolled):
     assert (len(made.kid), len(made.secret), len(made.salt)) == (5, 16, 8)
-    assert oscore.material(made.kid) == made
-    other = oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
+    assert oscore.context_material(made.kid) == made
+    other = oscore.provision_context(actor=own, device=enrolled.device, certificate=enrolled.certificate)
     assert other.kid != made.kid
     assert other.secret != made.secret
 
@@ -52,8 +52,8 @@ def test_the_secret_is_in_no_table_and_in_no_text(made):
 def test_a_device_gets_a_context_for_itself_only(domain, enrolled, enrol):
     other = enrol("oscore-2")
     with pytest.raises(DeniedError):
-        oscore.provision(
-            actor=actors.device(domain.slug, other.device.key),
+        oscore.provision_context(
+            actor=actors.device_actor(domain.slug, other.device.key),
             device=enrolled.device,
             certificate=enrolled.certificate,
         )
@@ -63,59 +63,59 @@ def test_of_one_device_a_few_contexts_are_kept(made, own, enrolled):
     kids = []
     for number in range(oscore.MOST_CONTEXTS):
         with clock.frozen(clock.now() + timedelta(minutes=2 * number + 2)):
-            again = oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
+            again = oscore.provision_context(actor=own, device=enrolled.device, certificate=enrolled.certificate)
             kids.append(again.kid)
-    assert [oscore.stands(kid) for kid in (made.kid, *kids)] == [False] + [True] * oscore.MOST_CONTEXTS
+    assert [oscore.is_context_valid(kid) for kid in (made.kid, *kids)] == [False] + [True] * oscore.MOST_CONTEXTS
     for kid in (made.kid, b"", b"short", b"much too long", bytes(5)):
         with pytest.raises(NotFoundError):
-            oscore.material(kid)
+            oscore.context_material(kid)
 
 
 def test_a_device_that_wants_one_after_the_other_is_told_to_wait(own, enrolled):
     given = {"actor": own, "device": enrolled.device, "certificate": enrolled.certificate}
     for _ in range(oscore.MOST_CONTEXTS):
-        oscore.provision(**given)
+        oscore.provision_context(**given)
     with pytest.raises(LimitedError) as refused:
-        oscore.provision(**given)
+        oscore.provision_context(**given)
     assert refused.value.context["retry_after"] == oscore.BURST_SECONDS
     with clock.frozen(clock.now() + timedelta(seconds=oscore.BURST_SECONDS + 1)):
-        oscore.provision(**given)
+        oscore.provision_context(**given)
 
 
 def test_numbers_of_ours_are_reserved_once_whatever_copy_of_the_database_is_put_back(made):
-    first = oscore.reserve(made.kid)
-    second = oscore.reserve(made.kid)
+    first = oscore.reserve_numbers(made.kid)
+    second = oscore.reserve_numbers(made.kid)
     assert second >= first + oscore.BLOCK
     copy = row(made)
     copy.sender_next = 0  # as an old backup has it
     copy.save()
     with clock.frozen(clock.now().replace(year=clock.now().year + 1)):
-        assert oscore.reserve(made.kid) > second + oscore.BLOCK
+        assert oscore.reserve_numbers(made.kid) > second + oscore.BLOCK
 
 
 def test_numbers_of_the_device_are_written_ahead_and_never_go_back(made):
-    end = oscore.accepting(made.kid, 5)
+    end = oscore.note_accepting(made.kid, 5)
     assert end == 5 + oscore.BLOCK
-    assert oscore.accepting(made.kid, 2) == end
-    oscore.rest([(made.kid, end - 1, 3)])
-    assert oscore.material(made.kid).recipient_next == end, "another memory of it has gone on since"
-    oscore.rest([(made.kid, end, 6)])
-    assert oscore.material(made.kid).recipient_next == 6
+    assert oscore.note_accepting(made.kid, 2) == end
+    oscore.store_numbers([(made.kid, end - 1, 3)])
+    assert oscore.context_material(made.kid).recipient_next == end, "another memory of it has gone on since"
+    oscore.store_numbers([(made.kid, end, 6)])
+    assert oscore.context_material(made.kid).recipient_next == 6
 
 
 def test_after_a_restore_every_number_is_in_doubt_until_one_is_proved_fresh(made):
-    oscore.accepting(made.kid, 5)
-    oscore.distrust()
-    assert oscore.material(made.kid).recipient_next == oscore.NO_NUMBER
-    assert oscore.accepting(made.kid, 7) == 7 + oscore.BLOCK
+    oscore.note_accepting(made.kid, 5)
+    oscore.distrust_numbers()
+    assert oscore.context_material(made.kid).recipient_next == oscore.NO_NUMBER
+    assert oscore.note_accepting(made.kid, 7) == 7 + oscore.BLOCK
 
 
 def test_numbers_of_a_context_that_has_ended_are_refused(made):
     row(made).delete()
-    for act in (lambda: oscore.reserve(made.kid), lambda: oscore.accepting(made.kid, 1)):
+    for act in (lambda: oscore.reserve_numbers(made.kid), lambda: oscore.note_accepting(made.kid, 1)):
         with pytest.raises(NotFoundError, match="no longer valid"):
             act()
 
 
 def test_the_system_may_provision_too(domain, enrolled):
-    assert oscore.provision(actor=system(domain), device=enrolled.device, certificate=enrolled.certificate).kid
+    assert oscore.provision_context(actor=system(domain), device=enrolled.device, certificate=enrolled.certificate).kid

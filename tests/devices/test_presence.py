@@ -1,4 +1,4 @@
-"""What the doors notice of devices: counted by tick, kept for devices only, never sent by them."""
+"""What the listeners notice of devices: counted by tick, kept for devices only, never sent by them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,45 +21,45 @@ def samples(device):
 def test_handshakes_and_refusals_of_a_certificate_become_its_devices(enrol):
     one, other = enrol("dev-1"), enrol("dev-2")
     mine = one.certificate.fingerprint
-    presence.notice(mine, "tls_handshakes")
-    presence.notice(mine, "tls_resumptions")
+    presence.note_peer(mine, "tls_handshakes")
+    presence.note_peer(mine, "tls_resumptions")
     for status in (200, 204, 401, 403, 404, 500):
-        presence.answered(mine, status)
-    presence.flush()
-    presence.answered(mine, 403)
-    presence.answered(other.certificate.fingerprint, 413)
-    presence.flush()
+        presence.note_answer(mine, status)
+    presence.flush_presence()
+    presence.note_answer(mine, 403)
+    presence.note_answer(other.certificate.fingerprint, 413)
+    presence.flush_presence()
     both = {"tls_handshakes": 1, "tls_resumptions": 1, "auth_failures": 3, "http_4xx": 4, "http_5xx": 1}
     assert samples(one.device) == both
     assert samples(other.device) == {"http_4xx": 1}
 
 
 def test_of_strangers_nothing_is_kept():
-    presence.answered("ab" * 32, 403)
-    presence.answered("", 401)
-    presence.flush()
+    presence.note_answer("ab" * 32, 403)
+    presence.note_answer("", 401)
+    presence.flush_presence()
     assert not Sample.objects.exists()
 
 
 def test_what_is_gathered_is_bounded(monkeypatch):
     monkeypatch.setattr(presence, "MOST_NOTICED", 10)
     for number in range(100):
-        presence.notice(f"{number:064x}", "tls_handshakes")
+        presence.note_peer(f"{number:064x}", "tls_handshakes")
     assert len(presence._gathered.noticed) == 10
 
 
 @pytest.mark.parametrize("name", metrics.OBSERVED)
-def test_no_device_can_be_allowed_to_report_what_the_doors_count(name):
+def test_no_device_can_be_allowed_to_report_what_the_listeners_count(name):
     with pytest.raises(InvalidError, match="counted by the device gateway"):
-        metrics.schema({name: "operational"})
+        metrics.parse_schema({name: "operational"})
 
 
 AT = datetime(2026, 11, 27, 12, 0, 5, tzinfo=UTC)
 
 
 def heard(device, seconds, address):
-    """Let one contact be written, so long after noon, as a door writes it."""
-    observed.add(observed.contacts({device.pk: (AT + timedelta(seconds=seconds), address)}))
+    """Let one contact be written, so long after noon, as a listener writes it."""
+    observed.add_samples(observed.write_contacts({device.pk: (AT + timedelta(seconds=seconds), address)}))
 
 
 def by_tick(device, metric):
@@ -109,16 +109,16 @@ def test_of_one_device_a_bounded_number_of_networks_is_remembered(enrol):
 
 def test_what_was_measured_is_written_with_the_rest_and_erased_with_the_device(enrol):
     device = enrol("dev-1").device
-    presence.seen(device.pk, "192.0.2.1", 10, 20)
+    presence.note_request(device.pk, "192.0.2.1", 10, 20)
     presence.note_measured(device.pk, metrics.CLOCK_SKEW, 3.0)
     presence.note_measured(device.pk, metrics.CLOCK_SKEW, -7.0)
     presence.note_measured(device.pk, metrics.INSTALL_TIME, 60.0)
     presence.note_measured(device.pk, metrics.INSTALL_TIME, 20.0)
-    presence.flush()
+    presence.flush_presence()
     found = samples(device)
     assert (found[metrics.CLOCK_SKEW], found[metrics.INSTALL_TIME], found["requests"]) == (-7.0, 60.0, 1.0)
     assert found[metrics.SOURCES] == 1
-    assert retention.forget([device.pk]) >= 6
+    assert retention.forget_telemetry([device.pk]) >= 6
     assert not SourceNetwork.objects.exists()
     assert not Presence.objects.exists()
 
@@ -129,4 +129,4 @@ def test_what_was_measured_is_written_with_the_rest_and_erased_with_the_device(e
      ("fe80::1%eth0", "fe80::/48"), ("", ""), ("unix:", ""), ("10.1.2", ""), ("10.1.2.3:99", "")],
 )  # fmt: skip
 def test_the_network_of_an_address(address, network):
-    assert networks.prefix(address) == network
+    assert networks.network_prefix(address) == network

@@ -36,7 +36,7 @@ def expected_word(seen, limits):
 
 
 def listed(domain, wanted):
-    rows = selectors.devices(actor=system(domain), wanted=selectors.DeviceFilter(presence=wanted))
+    rows = selectors.list_devices(actor=system(domain), wanted=selectors.DeviceFilter(presence=wanted))
     return [row.name for row in rows]
 
 
@@ -56,8 +56,8 @@ def counted(domain):
 
 def hear(*devices):
     for one in devices:
-        presence.seen(one.pk, "192.0.2.1", 0, 0)
-    presence.flush()
+        presence.note_request(one.pk, "192.0.2.1", 0, 0)
+    presence.flush_presence()
 
 
 def test_a_device_goes_from_never_to_online_late_overdue_and_back(enrol):
@@ -88,7 +88,7 @@ def test_list_detail_and_counts_say_the_same_word(enrol):
     assert selectors.device_counts(actor=system(domain)).never == 2
     presence_words.sweep_presence()
     assert (listed(domain, "online"), listed(domain, "never")) == ([one.name], [other.name])
-    assert selectors.device(actor=system(domain), public_id=one.public_id).presence == "online"
+    assert selectors.get_device(actor=system(domain), public_id=one.public_id).presence == "online"
     counts = selectors.device_counts(actor=system(domain))
     assert (counts.online, counts.never, counts.devices) == (1, 1, 2)
 
@@ -97,7 +97,7 @@ def test_a_retired_device_has_no_presence_and_gets_none_by_a_late_contact(domain
     device = enrol("dev-1").device
     hear(device)
     presence_words.sweep_presence()
-    registry.retire(actor=person(domain, "security-officer"), device=device)
+    registry.retire_device(actor=person(domain, "security-officer"), device=device)
     assert word(device) == ""
     with clock.frozen(clock.now() + POLL * 9):
         presence_words.sweep_presence()
@@ -222,13 +222,13 @@ def test_counts_equal_the_tables_after_any_history(domain, enrol, seed):
             "fold": lambda: fleet_counts.fold_counts(domain=domain),
             "check": lambda: presence_words.check_presence(domain=domain),
             "enrol": lambda: devices.append(enrol(f"dev-{len(devices)}").device),
-            "hold": lambda: quarantine.impose(actor=who, device=device, reason="test"),
-            "release": lambda: quarantine.release(actor=who, device=device, reason="test"),
+            "hold": lambda: quarantine.quarantine_device(actor=who, device=device, reason="test"),
+            "release": lambda: quarantine.release_device(actor=who, device=device, reason="test"),
             "open": lambda: incidents.raise_for(actor=who, device=device, severity="low", explanation=explanation),
             "close": lambda: _close(who, device),
             "return": lambda: registry.send_back(actor=who, device=device),
             "again": lambda: enrol(device.name),
-            "retire": lambda: registry.retire(actor=who, device=device),
+            "retire": lambda: registry.retire_device(actor=who, device=device),
         }
         weights = [3 if name in {"hear", "sweep"} else 1 for name in deeds]
         try:

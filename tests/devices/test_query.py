@@ -28,18 +28,18 @@ def fleet(domain, enrol):
         "soil-2": {"site": "field"},
     }
     for number, (name, one) in enumerate(made.items()):
-        registry.describe(actor=by, device=one.device, **facts[name])
+        registry.describe_device(actor=by, device=one.device, **facts[name])
         part = {"version": f"1.{number % 2}.0", "sha256": "a" * 64, "counter": 1, "confirmed": True}
-        twins.report(
+        twins.store_report(
             actor=own(domain, one), device=one.device, sequence=1, components={"app": part, "model.wake": part}
         )
-    quarantine.impose(actor=system(domain), device=made["soil-2"].device, reason="odd")
+    quarantine.quarantine_device(actor=system(domain), device=made["soil-2"].device, reason="odd")
     return domain
 
 
 def found(domain, text):
     return sorted(
-        selectors.devices(actor=system(domain), wanted=selectors.DeviceFilter(query=text)).values_list(
+        selectors.list_devices(actor=system(domain), wanted=selectors.DeviceFilter(query=text)).values_list(
             "name", flat=True
         )
     )
@@ -123,23 +123,23 @@ def test_any_text_is_a_query_or_a_refusal(text):
 
 def test_what_people_say_of_a_device_is_checked_and_the_ledger_names_fields_only(domain, enrol):
     one, by = enrol("a"), person(domain, "operator")
-    registry.describe(actor=by, device=one.device, owner="Anna", tags=["b", "a", "b"])
+    registry.describe_device(actor=by, device=one.device, owner="Anna", tags=["b", "a", "b"])
     one.device.refresh_from_db()
     assert (one.device.owner, one.device.tags, one.device.site) == ("Anna", ["a", "b"], "")
     assert LedgerEntry.objects.get(domain=domain, action="device.described").detail == {"fields": ["owner", "tags"]}
     for wrong in ({"tags": ["A b"]}, {"tags": ["x"] * 33}, {"site": "x" * 101}, {"owner": "a\nb"}, {"gateway": "none"}):
         with pytest.raises(InvalidError):
-            registry.describe(actor=by, device=one.device, **wrong)
+            registry.describe_device(actor=by, device=one.device, **wrong)
     with pytest.raises(DeniedError):
-        registry.describe(actor=person(domain, "viewer"), device=one.device, site="x")
+        registry.describe_device(actor=person(domain, "viewer"), device=one.device, site="x")
 
 
 def test_no_device_stands_behind_itself(domain, enrol):
     by, made = person(domain, "operator"), [enrol(name) for name in ("a", "b", "c")]
-    registry.describe(actor=by, device=made[1].device, gateway="a")
-    registry.describe(actor=by, device=made[2].device, gateway="b")
+    registry.describe_device(actor=by, device=made[1].device, gateway="a")
+    registry.describe_device(actor=by, device=made[2].device, gateway="b")
     for name in ("a", "b", "c"):
         with pytest.raises(InvalidError, match="its own gateway"):
-            registry.describe(actor=by, device=made[0].device, gateway=name)
-    registry.describe(actor=by, device=made[1].device, gateway="")
-    registry.describe(actor=by, device=made[0].device, gateway="c")
+            registry.describe_device(actor=by, device=made[0].device, gateway=name)
+    registry.describe_device(actor=by, device=made[1].device, gateway="")
+    registry.describe_device(actor=by, device=made[0].device, gateway="c")

@@ -27,7 +27,7 @@ def officer(domain, name):
 
 @pytest.fixture
 def new_root(tmp_path):
-    authority.make_root(tmp_path / "new", "New Root")
+    authority.make_root_ca(tmp_path / "new", "New Root")
     return tmp_path / "new"
 
 
@@ -35,12 +35,14 @@ def new_root(tmp_path):
 def second(domain, new_root, offline):
     """Return the issuing CA below a new root, with both links installed."""
     by = system(domain)
-    request = authorities.csr(actor=by, name="Second CA")
+    request = authorities.issuing_csr(actor=by, name="Second CA")
     root = (new_root / "root-ca.pem").read_bytes()
-    made = authorities.install(actor=by, certificate=authority.certify(new_root, request), root=root)
+    made = authorities.install(actor=by, certificate=authority.certify_issuing_ca(new_root, request), root=root)
     old = offline / "root-ca"
-    authorities.link(actor=by, certificate=authority.cross(old, root))
-    authorities.link(actor=by, certificate=authority.cross(new_root, (old / "root-ca.pem").read_bytes()))
+    authorities.install_link(actor=by, certificate=authority.cross_certify(old, root))
+    authorities.install_link(
+        actor=by, certificate=authority.cross_certify(new_root, (old / "root-ca.pem").read_bytes())
+    )
     return made
 
 
@@ -54,18 +56,20 @@ def issue(domain):
 def trusts(device, *roots):
     twin, seen = Twin.objects.get(device=device), {"anchors": sorted(root.fingerprint for root in roots)}
     by = Actor(ActorKind.DEVICE, device.key, device.domain.slug, frozenset(), "test")
-    twins.report(actor=by, device=device, sequence=twin.report_sequence + 1, components={}, seen=seen)
+    twins.store_report(actor=by, device=device, sequence=twin.report_sequence + 1, components={}, seen=seen)
 
 
 def test_both_anchors_lead_to_both_trees_by_the_links(domain, second, offline, new_root, tmp_path):
     first = issue(domain)
-    trusts_nobody = rollover.readiness(actor=person(domain, "viewer"), key_id=second.key_id)
+    trusts_nobody = rollover.switch_readiness(actor=person(domain, "viewer"), key_id=second.key_id)
     assert (trusts_nobody.behind, trusts_nobody.linked) == (0, True)
-    rollover.switch(actor=officer(domain, "anna"), key_id=second.key_id)
+    rollover.switch_issuing_ca(actor=officer(domain, "anna"), key_id=second.key_id)
     later = issue(domain)
     assert first.issuer != later.issuer
     (tmp_path / "chain.pem").write_bytes(
-        b"".join(one.public_bytes(PEM) for one in selectors.anchors(actor=system(domain)) if one.subject != one.issuer)
+        b"".join(
+            one.public_bytes(PEM) for one in selectors.trust_anchors(actor=system(domain)) if one.subject != one.issuer
+        )
     )
     for anchor in (offline / "root-ca" / "root-ca.pem", new_root / "root-ca.pem"):
         for number, leaf in enumerate((first, later)):
@@ -90,10 +94,10 @@ def test_the_switch_waits_for_devices_that_trust_only_the_old_root(domain, secon
     with pytest.raises(
         ConflictError, match=r"2 active devices do not trust the new root yet \(such as dev-[12], dev-[12]\)"
     ):
-        rollover.switch(actor=anna, key_id=second.key_id)
+        rollover.switch_issuing_ca(actor=anna, key_id=second.key_id)
     for device in devices[1:]:
         trusts(device, old, new)
-    rollover.switch(actor=anna, key_id=second.key_id)
+    rollover.switch_issuing_ca(actor=anna, key_id=second.key_id)
     assert LedgerEntry.objects.get(action="authority.switched").detail["behind"] == 0
 
 
@@ -104,12 +108,12 @@ def test_devices_that_left_do_not_count_and_an_erased_one_keeps_no_roots(domain,
         trusts(device, old_root)
     admin = officer(domain, "anna")
     registry.decommission(actor=admin, device=gone, confirmed=gone.name)
-    found = rollover.readiness(actor=admin, key_id=second.key_id)
+    found = rollover.switch_readiness(actor=admin, key_id=second.key_id)
     assert (found.ready, found.behind) == (0, 1)
     gone.refresh_from_db()
     assert gone.trusted_roots is None
     trusts(kept, second.parent)
-    assert rollover.readiness(actor=admin, key_id=second.key_id).ready == 1
+    assert rollover.switch_readiness(actor=admin, key_id=second.key_id).ready == 1
 
 
 def test_an_override_takes_two_people_and_is_recorded(domain, second, enrol):
@@ -117,10 +121,10 @@ def test_an_override_takes_two_people_and_is_recorded(domain, second, enrol):
     anna, bruno = officer(domain, "anna"), officer(domain, "bruno")
     for _ in range(2):
         with pytest.raises(ConflictError, match="second security officer"):
-            rollover.switch(actor=anna, key_id=second.key_id, override=True)
+            rollover.switch_issuing_ca(actor=anna, key_id=second.key_id, override=True)
     with pytest.raises(ConflictError, match="People request"):
-        rollover.switch(actor=system(domain), key_id=second.key_id, override=True)
-    rollover.switch(actor=bruno, key_id=second.key_id, override=True)
+        rollover.switch_issuing_ca(actor=system(domain), key_id=second.key_id, override=True)
+    rollover.switch_issuing_ca(actor=bruno, key_id=second.key_id, override=True)
     assert LedgerEntry.objects.get(action="authority.switched").detail["override"] == [
         "operator:anna",
         "operator:bruno",
@@ -129,13 +133,13 @@ def test_an_override_takes_two_people_and_is_recorded(domain, second, enrol):
 
 def test_only_security_officers_switch(domain, second):
     with pytest.raises(DeniedError):
-        rollover.switch(actor=person(domain, "operator"), key_id=second.key_id)
+        rollover.switch_issuing_ca(actor=person(domain, "operator"), key_id=second.key_id)
 
 
 def test_a_link_to_an_unknown_root_is_refused(domain, new_root, offline):
-    foreign = authority.cross(new_root, (offline / "root-ca" / "root-ca.pem").read_bytes())
+    foreign = authority.cross_certify(new_root, (offline / "root-ca" / "root-ca.pem").read_bytes())
     with pytest.raises(InvalidError, match="two of this domain's roots"):
-        authorities.link(actor=system(domain), certificate=foreign)
+        authorities.install_link(actor=system(domain), certificate=foreign)
 
 
 def test_the_last_issuing_ca_cannot_be_retired(domain, second):

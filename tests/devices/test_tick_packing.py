@@ -37,19 +37,19 @@ def observe(device, hours=HOURS):
     newest = tick_at(NOON)
     rows = [(device.pk, newest - back, "requests", float(back % 300)) for back in range(hours)]
     rows += [(device.pk, newest - back, "gap_max_s", back / 7) for back in range(0, hours, 5)]
-    observed.add(rows)
+    observed.add_samples(rows)
 
 
 def send(device, number, moment, peers=(), **values):
-    itself = actors.device(device.domain.slug, device.key)
+    itself = actors.device_actor(device.domain.slug, device.key)
     body = {"seq": number, "metrics": values, "peers": [["tcp", port, "lan"] for port in peers]}
     with clock.frozen(moment):
-        telemetry.ingest(actor=itself, device=device, batch=telemetry.parse_batch(body))
+        telemetry.ingest_batch(actor=itself, device=device, batch=telemetry.parse_batch(body))
 
 
 def read(device, moment=NOON):
     with clock.frozen(moment):
-        return selectors.behaviour(device, 24 * 14)
+        return selectors.read_behaviour(device, 24 * 14)
 
 
 def pack(device, moment=NOON):
@@ -100,7 +100,7 @@ def test_only_the_ticks_that_are_asked_for_are_read(one):
     observe(one)
     pack(one)
     with clock.frozen(NOON):
-        found = selectors.behaviour(one, 20)
+        found = selectors.read_behaviour(one, 20)
     assert [tick for tick, _ in found["requests"]] == list(range(tick_at(NOON) - 19, tick_at(NOON) + 1))
 
 
@@ -132,7 +132,7 @@ def test_a_day_that_drift_detection_has_not_read_stays_as_it_is(one):
 def test_what_comes_late_is_added_in_its_metrics_way(one, metric, first, late, both):
     tick = tick_at(NOON - timedelta(days=2))
     for value in (first, late):
-        observed.add([(one.pk, tick, metric, value)])
+        observed.add_samples([(one.pk, tick, metric, value)])
         assert pack(one) == 1
     assert read(one) == {metric: [(tick, both)]}
 
@@ -159,7 +159,9 @@ def test_destinations_are_packed_with_the_ticks_in_which_they_were_shown(one):
 
 def test_packed_days_go_when_their_class_says_so(one, domain):
     by = system(domain)
-    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
+    hardware.classify_metrics(
+        actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"}
+    )
     one.hardware_model.refresh_from_db()
     send(one, 1, NOON - timedelta(days=1), peers=(443,), temp_c=20, heart=60)
     observe(one, hours=1)
@@ -167,7 +169,7 @@ def test_packed_days_go_when_their_class_says_so(one, domain):
 
     def after(days):
         with clock.frozen(NOON + timedelta(days=days)):
-            retention.retain(domain=domain)
+            retention.apply_retention(domain=domain)
         return set(SampleDay.objects.values_list("metric", flat=True))
 
     observed_ones = {"requests", "gap_max_s"}

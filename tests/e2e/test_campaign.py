@@ -33,7 +33,7 @@ def fingerprint(path):
 
 @pytest.fixture(scope="module")
 def new_root(tmp_path_factory):
-    return authority.make_root(tmp_path_factory.mktemp("new") / "root-ca", "A New Root")
+    return authority.make_root_ca(tmp_path_factory.mktemp("new") / "root-ca", "A New Root")
 
 
 class Campaign:
@@ -64,7 +64,7 @@ class Campaign:
 
     def roll_out(self, bundle, ends="finished"):
         rollout = self.operator.roll_out(self.operator.release(bundle))
-        # The door hears of an offer a moment after the database: the device asks until it has followed it.
+        # The listener hears of an offer a moment after the database: the device asks until it has followed it.
         eventually(lambda: self.agent.step() and self.operator.progress(rollout)["groups"].get(ends), 60)
         return rollout
 
@@ -114,9 +114,9 @@ def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(stor
 
 def test_a_device_keeps_its_anchors_whatever_cacerts_says(story, tmp_path):
     campaign = Campaign(story, tmp_path, "campaign-cacerts")
-    before = config.trusted(campaign.agent.settings).read_bytes()
+    before = config.trusted_file(campaign.agent.settings).read_bytes()
     campaign.agent.renew()  # reads cacerts
-    assert config.trusted(campaign.agent.settings).read_bytes() == before
+    assert config.trusted_file(campaign.agent.settings).read_bytes() == before
 
 
 def test_an_order_of_the_officers_erases_one_device_and_no_other(story, tmp_path):
@@ -140,10 +140,10 @@ def address_of(story, scheme="https", host="127.0.0.1"):
 
 def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_path):
     campaign = Campaign(story, tmp_path, "campaign-moves")
-    agent, before = campaign.agent, config.effective(campaign.agent.settings).server
+    agent, before = campaign.agent, config.effective_settings(campaign.agent.settings).server
     for counter, there in ((60, address_of(story)), (61, address_of(story, "coaps", "localhost")), (62, before)):
         campaign.roll_out(campaign.upload([story.anchor], counter, server=there))
-        assert config.effective(agent.settings).server == there
+        assert config.effective_settings(agent.settings).server == there
         assert isinstance(agent._line(), CoapTransport) == there.startswith("coaps")
         assert agent.components()["config"]["confirmed"]
     # Whoever forgets the address later is asked; the empty one sends devices back to where the factory did.
@@ -152,7 +152,7 @@ def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_pa
     story.manage("ca", "campaign", "--out", tmp_path / "later")
     assert json.loads((tmp_path / "later" / "config.json").read_text())["server"] == before
     campaign.roll_out(campaign.upload([story.anchor], 64, server=""))
-    assert config.effective(agent.settings) == agent.settings
+    assert config.effective_settings(agent.settings) == agent.settings
     assert campaign.operator.rest.get(f"/devices/{agent.public_id}")["name"] == "campaign-moves"
 
 
@@ -194,20 +194,20 @@ def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story
     assert agent._failures == 0
 
 
-@pytest.mark.parametrize("where", ["nobody", "another door", "a stranger"])
+@pytest.mark.parametrize("where", ["nobody", "another server", "a stranger"])
 def test_a_device_stays_where_it_is_when_the_new_address_is_not_its_servers(story, tmp_path, where):
     campaign = Campaign(story, tmp_path, f"campaign-stays-{where.split()[-1]}")
-    agent, before = campaign.agent, config.effective(campaign.agent.settings).server
-    counter = {"nobody": 70, "another door": 71, "a stranger": 72}[where]
+    agent, before = campaign.agent, config.effective_settings(campaign.agent.settings).server
+    counter = {"nobody": 70, "another server": 71, "a stranger": 72}[where]
     with contextlib.ExitStack() as stack:
         if where == "nobody":
             there = "https://127.0.0.1:1"
-        elif where == "another door":  # believed by its certificate, but it is no device door
+        elif where == "another server":  # believed by its certificate, but it is no device gateway
             there = f"https://localhost:{story.settings['FLEET_OPERATOR_PORT']}"
         else:
             there = stack.enter_context(stranger(tmp_path))
         rollout = campaign.roll_out(campaign.upload([story.anchor], counter, server=there), ends="failed")
-    assert config.effective(agent.settings).server == before
+    assert config.effective_settings(agent.settings).server == before
     assert agent._line().call("GET", "/v1/poll").status == 200
     assert "not trusted" in agent.state.get("refused_reason") or "not serve" in agent.state.get("refused_reason")
     assert campaign.operator.progress(rollout)["groups"].get("failed") == 1

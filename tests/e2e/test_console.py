@@ -81,7 +81,7 @@ def console(browser, story):
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_role("button", name="Continue").click()
     secret = page.locator("[data-totp-secret]").text_content().strip()
-    page.get_by_label("Code").fill(totp.code(secret, clock.unix() // totp.STEP_SECONDS))
+    page.get_by_label("Code").fill(totp.totp_code(secret, clock.unix() // totp.STEP_SECONDS))
     page.get_by_role("button", name="Confirm").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     state = context.storage_state()
@@ -219,8 +219,8 @@ def bundle_files(console, folder, *, flip=False):
     """Return what a person chooses on the page: bundle.json and the image, which may have one bit flipped."""
     operator = Operator(console.story, folder)
     board = operator.board("upload-board")
-    made = material.firmware(
-        console.story.folder / "offline", folder / "made", material.fetch()["uflash==1.1.0"], "5.1.0", 51
+    made = material.build_firmware(
+        console.story.folder / "offline", folder / "made", material.fetch_archives()["uflash==1.1.0"], "5.1.0", 51
     )
     data = bytearray(made.files["app.bin"].read_bytes())
     data[len(data) // 2] ^= flip
@@ -356,7 +356,7 @@ def test_signing_out_and_in_with_both_factors(console):
     step = clock.unix() // totp.STEP_SECONDS + 1
     page.get_by_label("Username").fill(console.username)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_label("Authenticator code").fill(totp.code(console.secret, step))
+    page.get_by_label("Authenticator code").fill(totp.totp_code(console.secret, step))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
     context.close()

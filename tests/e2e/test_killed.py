@@ -4,7 +4,7 @@ import pytest
 
 from tests.factories.story import DEVICES
 
-pytestmark = pytest.mark.xdist_group("doors")
+pytestmark = pytest.mark.xdist_group("listeners")
 
 
 def test_the_story_goes_on_after_kill_9_in_the_middle(interrupted):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fleet.management.quickstart.story import cast
+from fleet.management.quickstart.story import cast_roles
 from tests.architecture.sources import ROOT
 from tests.factories.story import DEVICES, SEED
 
@@ -23,11 +23,11 @@ def test_the_story_ends_as_it_should(told):
 
 
 def test_the_engine_found_the_device_that_only_the_simulator_knew(told):
-    assert told.summary["flagged"] == [cast(DEVICES, SEED).faulty]
+    assert told.summary["flagged"] == [cast_roles(DEVICES, SEED).faulty]
 
 
 def test_other_seeds_pick_other_devices():
-    assert len({cast(DEVICES, seed).faulty for seed in range(8)}) > 3
+    assert len({cast_roles(DEVICES, seed).faulty for seed in range(8)}) > 3
 
 
 def test_a_second_run_changes_nothing_and_ends_well(told):

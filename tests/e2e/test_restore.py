@@ -35,15 +35,15 @@ class Fleet:
 
     def roll_out(self, version, counter):
         folder = self.folder / f"made-{version}"
-        archive = material.fetch()["uflash==1.1.0"]
-        made = material.firmware(self.story.folder / "offline", folder, archive, version, counter)
+        archive = material.fetch_archives()["uflash==1.1.0"]
+        made = material.build_firmware(self.story.folder / "offline", folder, archive, version, counter)
         data = made.files["app.bin"].read_bytes()
         bundle = self.operator.upload(
             data, version, board=BOARD, form="mcuboot", name="keeper-app", component="app", counter=counter
         )
         rollout = self.operator.roll_out(self.operator.release(bundle), f"keeper-{version}")
         eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
-        eventually(lambda: self.keeper._poll().update is not None)  # the door hears of it after the database
+        eventually(lambda: self.keeper._poll().update is not None)  # the listener hears of it after the database
         self.keeper.step()
         return rollout
 

@@ -56,8 +56,8 @@ def root(story, folder, online, name):
 
 
 def updated(story, operator, agent, folder, version, counter):
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(story.folder / "offline", folder / f"made-{version}", archive, version, counter)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(story.folder / "offline", folder / f"made-{version}", archive, version, counter)
     data = made.files["app.bin"].read_bytes()
     kind = {"board": BOARD, "form": "mcuboot", "name": "rotation-app", "component": "app"}
     rollout = operator.roll_out(operator.release(operator.upload(data, version, counter=counter, **kind)))

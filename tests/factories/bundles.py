@@ -33,7 +33,7 @@ class Workshop:
         public = private.public_key().public_bytes(pem, spki).decode()
         trust_keys.add(actor=system(domain), name="firmware", format="mcuboot", pem=public)
         for name in ("anna", "bruno", "carla"):
-            keys.generate(folder, name)
+            keys.generate_key(folder, name)
 
     def image(self, version="1.0.0", counter=1, key=None):
         """Return an MCUboot image signed by imgtool."""
@@ -77,7 +77,7 @@ class Workshop:
         """Install root and first targets."""
         online = repository.online_keys(actor=system(self.domain))
         officers = [self.folder / f"{name}.pub.json" for name in ("anna", "bruno", "carla")]
-        self.root = metadata.root(officers, dict(online), self.signers)
+        self.root = metadata.signed_root(officers, dict(online), self.signers)
         repository.install_root(actor=system(self.domain), root=self.root)
         self.first = metadata.first_targets(self.root, self.signers, bits)
         repository.install_targets(actor=system(self.domain), targets=self.first)
@@ -89,12 +89,12 @@ class Workshop:
 
     def request(self, statement):
         """Return what officers get."""
-        return read_request(json.dumps(rows.prepared(statement)).encode())
+        return read_request(json.dumps(rows.prepared_documents(statement)).encode())
 
     def told(self, statement):
         """Return what the officers' tool says of it."""
         request = self.request(statement)
-        return describe.lines(request, check_request(request, [self.root]))
+        return describe.describe_lines(request, check_request(request, [self.root]))
 
     def sign(self, statement, officer):
         """Return an officer's signature.json."""
@@ -111,7 +111,7 @@ class Workshop:
 
     def release(self, bundle, **options):
         """Return a published release."""
-        made = releases.prepare(actor=system(self.domain), bundle=bundle, **options)
+        made = releases.prepare_release(actor=system(self.domain), bundle=bundle, **options)
         self.publish(made.statement)
         made.refresh_from_db()
         return made

@@ -34,7 +34,7 @@ def csr(name="dev-1", key=None, curve=None):
 @pytest.fixture
 def hardware_model(domain):
     """Return a hardware model that takes small models."""
-    return hardware.register(
+    return hardware.register_model(
         actor=system(domain), name="node", vendor="acme.example", flash_model=100_000, arena=40_000
     )
 

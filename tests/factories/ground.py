@@ -14,7 +14,7 @@ from fleet.officer import authority
 from pki.kernel import actor as actors
 from pki.kernel.actor import Actor, ActorKind, Role
 from pki.services import authorities, domains
-from pki.signer.client import listening
+from pki.signer.client import is_signer_listening
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def signer():
     log = (folder / "signer-stderr.log").open("wb")
     process = subprocess.Popen([sys.executable, "-m", "pki.signer"], env=environment, stderr=log)
     deadline = time.monotonic() + 20
-    while not listening(folder):
+    while not is_signer_listening(folder):
         assert process.poll() is None, (folder / "signer-stderr.log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -39,18 +39,18 @@ def signer():
 def offline(tmp_path_factory):
     """Return a folder with an offline root CA, made by the officers' tool."""
     folder = tmp_path_factory.mktemp("offline")
-    authority.make_root(folder / "root-ca", "Test Root")
+    authority.make_root_ca(folder / "root-ca", "Test Root")
     return folder
 
 
 def new_domain(offline):
     """Return a new trust domain with an issuing CA."""
     slug = f"d{uuid.uuid4().hex[:12]}"
-    system = actors.system(slug, "test")
+    system = actors.system_actor(slug, "test")
     made = domains.create(actor=system, slug=slug, name="Test", host_names=[f"{slug}.example"])
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    csr = authorities.csr(actor=system, name="Test Issuing CA")
-    authorities.install(actor=system, certificate=authority.certify(offline / "root-ca", csr), root=root)
+    csr = authorities.issuing_csr(actor=system, name="Test Issuing CA")
+    authorities.install(actor=system, certificate=authority.certify_issuing_ca(offline / "root-ca", csr), root=root)
     return made
 
 
@@ -68,7 +68,7 @@ def other_domain(db, signer, offline):
 
 def system(domain):
     """Return the system's actor in a domain."""
-    return actors.system(domain.slug, "test")
+    return actors.system_actor(domain.slug, "test")
 
 
 def person(domain, *roles):

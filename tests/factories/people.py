@@ -51,7 +51,7 @@ def set_up_account(domain, operator, password=PASSWORD):
     link = links.open_link(word=path.rsplit("/", 1)[1], address="127.0.0.1")
     links.choose_password(link=link, password=password)
     secret = links.begin_second_factor(link=link)
-    code = totp.code(secret, clock.unix() // totp.STEP_SECONDS)
+    code = totp.totp_code(secret, clock.unix() // totp.STEP_SECONDS)
     links.finish_set_up(link=link, code=code, address="127.0.0.1")
     operator.refresh_from_db()
     return secret

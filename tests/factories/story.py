@@ -98,7 +98,7 @@ class Story:
             self.process = None
 
     def call(self, method, path, body=None, headers=None, identity=None, tls=None, port=None):
-        """Make one request at the device door; return status, headers, body."""
+        """Make one request at the device gateway; return status, headers, body."""
         context = ssl.create_default_context(cafile=self.anchor)
         if identity:
             context.load_cert_chain(*identity)
@@ -217,7 +217,7 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def story(request):
     """Return a set-up with its server up; which one, the first test that asks decides by its group."""
-    found = request.getfixturevalue("interrupted" if _GROUP[0] == "doors" else "told")
+    found = request.getfixturevalue("interrupted" if _GROUP[0] == "listeners" else "told")
     found.start()
     yield found
     found.close()

@@ -1,4 +1,4 @@
-"""Bad bundles through the whole door, as a stranger with an operator's token sends them: refused, cheap, nothing left."""
+"""Bad bundles through the whole listener, as a stranger with an operator's token sends them: refused, cheap, nothing left."""
 
 import hashlib
 import io
@@ -151,7 +151,7 @@ def test_a_bundle_that_lists_ten_gigabytes_is_refused_before_anything_is_kept(st
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_ten_gigabytes_on_the_line_are_not_taken_in(story, declared):
-    """A sparse file costs its sender nothing; the door says so at its limit, and closes."""
+    """A sparse file costs its sender nothing; the listener says so at its limit, and closes."""
     context = ssl.create_default_context(cafile=story.anchor)
     token = (story.folder / "secrets" / "quickstart-token").read_text().strip()
     head = f"POST /api/v1/bundles HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"

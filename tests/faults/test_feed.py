@@ -14,7 +14,7 @@ from django.db import transaction
 from pki.services import changes
 for number in range({each}):
     with transaction.atomic():
-        changes.note(f"{name}-{{number}}")
+        changes.note_changes(f"{name}-{{number}}")
 """
 READ = """
 import json, sys, time

@@ -12,11 +12,11 @@ import pytest
 from OpenSSL import SSL
 
 from fleet.gateway.coap import dtls, tcp
-from fleet.management.benches.doors_storm import hello
+from fleet.management.benches.listeners_storm import first_hello
 from tests.factories.story import identity
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 HELLOS, MOST_GROWTH_KB = 4000, 8 * 1024
 
 
@@ -27,7 +27,7 @@ def resident_kb(pid):
 
 def flood(port, many):
     """Send one hello each from many ports; return how many were answered with a cookie request."""
-    datagram, answered = hello(), 0
+    datagram, answered = first_hello(), 0
     for start in range(0, many, 200):
         sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(min(200, many - start))]
         for one in sockets:
@@ -64,7 +64,7 @@ def test_junk_on_the_socket_is_passed_over(story, junk):
         with pytest.raises(TimeoutError):
             line.recv(100)
         line.settimeout(3)
-        line.sendto(hello(), ("127.0.0.1", port))
+        line.sendto(first_hello(), ("127.0.0.1", port))
         assert line.recv(2048)[13] == 3
 
 
@@ -145,7 +145,7 @@ def closed(line):
 def test_of_one_certificate_the_oldest_line_makes_room(story, tmp_path, port, most, alpn):
     agent = story.agent(f"greedy-{most}", tmp_path / "disk")
     made = lines_of(story, agent, int(story.settings[port]), alpn)
-    # Two workers share the door by HTTPS: each counts its own.
+    # Two workers share the listener by HTTPS: each counts its own.
     workers = 2 if port == "FLEET_DEVICE_PORT" else 1
     with ExitStack() as held:
         lines = [held.enter_context(next(made)) for _ in range(2 * workers * most)]

@@ -78,7 +78,7 @@ def test_of_two_who_race_for_one_token_exactly_one_wins(story):
 
 
 @pytest.mark.xdist_group("story")
-def test_without_its_signer_a_door_says_so_and_issues_nothing_until_it_is_back(story):
+def test_without_its_signer_a_listener_says_so_and_issues_nothing_until_it_is_back(story):
     name = f"signer-{uuid.uuid4().hex[:8]}"
     secret, body = tokens(story, [name])[name], request(name)
     os.kill(pids(story)["signer"], signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_without_its_signer_a_door_says_so_and_issues_nothing_until_it_is_back(s
 
 
 class Fleet:
-    """Devices that ask for a certificate until they have one, whatever happens to the door."""
+    """Devices that ask for a certificate until they have one, whatever happens to the listener."""
 
     def __init__(self, story, names):
         self.story, self.names, self.got = story, names, {}
@@ -126,15 +126,15 @@ def issued(story):
 
 
 @pytest.mark.xdist_group("story")
-def test_kill_9_of_the_doors_leaves_no_certificate_that_the_ledger_does_not_know(story):
+def test_kill_9_of_the_listeners_leaves_no_certificate_that_the_ledger_does_not_know(story):
     fleet = Fleet(story, [f"kill-{uuid.uuid4().hex[:10]}" for _ in range(KILLS * 30)])
     with ThreadPoolExecutor(3) as pool:
         parts = [pool.submit(fleet.ask, fleet.names[place::3]) for place in range(3)]
         for _ in range(KILLS):
             time.sleep(0.4)
-            for door in ("device-door-1", "device-door-2"):
+            for listener in ("device-door-1", "device-door-2"):
                 with suppress(ProcessLookupError):  # it may not be up again yet
-                    os.kill(pids(story)[door], signal.SIGKILL)
+                    os.kill(pids(story)[listener], signal.SIGKILL)
         eventually(lambda: all(part.done() for part in parts), 120)
         fleet.stop.set()
         for part in parts:
@@ -161,7 +161,7 @@ from pki.models import Certificate, LedgerEntry, TrustDomain
 from pki.x509 import parse_csr
 import base64
 domain = TrustDomain.objects.get(slug="default")
-by = actors.system("default", "test")
+by = actors.system_actor("default", "test")
 model = HardwareModel.objects.first()
 request = parse_csr(base64.b64decode(sys.argv[1]))
 made, secret = tokens.create(actor=by, hardware_model=model, device_name=sys.argv[2])

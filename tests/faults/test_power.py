@@ -46,13 +46,13 @@ def traced(tmp_path_factory):
 
 
 def record(base):
-    """Return (the folder before, the steps) of a server that enrolled and revoked over its real door."""
+    """Return (the folder before, the steps) of a server that enrolled and revoked over its real gateway."""
     folder, trace = base / "fleet", base / "trace"
     folder.mkdir(mode=0o700)
     ports = lease_listeners()
     processes = Processes(folder, ports)
     made = ground.BenchSetUp(
-        processes, {name: int(port) for name, port in ports.items()}, ground.authority(folder, processes)
+        processes, {name: int(port) for name, port in ports.items()}, ground.create_bench_ca(folder, processes)
     )
     tokens = made.tokens(DEVICES)
     before = base / "before"
@@ -76,7 +76,7 @@ def record(base):
 def _told(made, tokens, trace):
     """Enrol devices one after the other, and write down what each was told."""
     for name, token in tokens:
-        answer = made.patiently(ground.enrolment(name, token)[0])
+        answer = made.patiently(ground.enrolment_request(name, token)[0])
         [leaf] = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
         power.say(trace, f"enrolled {name} {leaf.fingerprint(hashes.SHA256()).hex()}")
 

@@ -38,7 +38,7 @@ from django.conf import settings
 from django.db import transaction
 from devices.models import Device
 from devices.services import observed, registry
-from fleet.management.acts import actor
+from fleet.management.acts import command_actor
 from pki.kernel import clock
 source, poll = random.Random(7), timedelta(seconds=settings.FLEET_POLL_S)
 keys = list(Device.objects.values_list("pk", flat=True))
@@ -46,10 +46,10 @@ for turn in range(60):
     # In the order of what a listener writes: some have just polled, of others it was long ago.
     some = {key: (clock.now() - poll * source.choice([0, 0, 2, 5]), "192.0.2.1") for key in source.sample(keys, 80)}
     with transaction.atomic(using="telemetry"):
-        observed.contacts(some)
+        observed.write_contacts(some)
     device = Device.objects.get(pk=source.choice(keys))
     if turn % 3 == 0 and device.state != "retired":
-        registry.retire(actor=actor("default"), device=device)
+        registry.retire_device(actor=command_actor("default"), device=device)
 """
 CHECK = """
 import json
@@ -58,7 +58,7 @@ from dataclasses import asdict
 from devices import selectors
 from devices.models import Device, Presence
 from devices.services import presence_words
-from fleet.management.acts import actor
+from fleet.management.acts import command_actor
 from pki.models import TrustDomain
 domain = TrustDomain.objects.get()
 presence_words.keep_presence(domain=domain)
@@ -69,7 +69,7 @@ print(json.dumps({
     "outdated": presence_words.sweep_presence(),
     "retired": sorted({word for _, state, word in rows if state == "retired"}),
     "wrong": [key for key, state, word in rows if state != "retired" and known.get(key, "never") != word],
-    "kept": asdict(selectors.device_counts(actor=actor("default"))),
+    "kept": asdict(selectors.device_counts(actor=command_actor("default"))),
     "real": Counter(word for _, state, word in rows if state != "retired"),
 }))
 """

@@ -12,7 +12,7 @@ from tests.regressions import regression
 MANY, FIRST, KILLED = 2000, 700, 3
 SEED = f"""
 from devices.models import Device, HardwareModel, Twin
-from fleet.management.acts import signer
+from fleet.management.acts import provide_signer
 from fleet.management.benches.rollouts_inner import publish_release
 from ota.models import Release, Rollout, Wave
 from pki.kernel import ids
@@ -22,7 +22,7 @@ model = HardwareModel.objects.create(domain=domain, name="n", vendor="v", vendor
 devices = [Device(domain=domain, name=f"d-{{n}}", hardware_model=model, state="active") for n in range({MANY})]
 Device.objects.bulk_create(devices)
 Twin.objects.bulk_create([Twin(device=one) for one in devices])
-with signer():
+with provide_signer():
     publish_release(model)
 release = Release.objects.get()
 rollout = Rollout.objects.create(
@@ -44,20 +44,20 @@ while (rollout := Rollout.objects.get()).state != "aborted":
         Wave.objects.filter(index=0, state="waiting").update(state="opening")
     if rollout.state == "running" and rollout.waves.first().state == "open":
         Rollout.objects.filter(state="running").update(state="aborting")
-    rollout_steps.run(domain=domain, budget=rollout_steps.StepBudget(3))
+    rollout_steps.continue_steps(domain=domain, budget=rollout_steps.StepBudget(3))
 """
 CHECK = """
 import json
 from collections import Counter
 from devices.models import Twin
 from ota.models import Assignment, AssignmentEvent, Rollout
-from ota.selectors.rollouts import progress
+from ota.selectors.rollouts import rollout_progress
 from pki.models import LedgerEntry
 rows = Assignment.objects.values_list("wave__index", "device__name", "status", "action_id")
 print(json.dumps({
     "waves": [[name for index, name, _, _ in rows if index == wave] for wave in (0, 1)],
     "statuses": Counter(status for _, _, status, _ in rows),
-    "counts": [one.groups for one in progress(Rollout.objects.get()).waves],
+    "counts": [one.groups for one in rollout_progress(Rollout.objects.get()).waves],
     "actions": len({number for _, _, _, number in rows}),
     "events": AssignmentEvent.objects.count(),
     "desired": Twin.objects.filter(desired__components__app__version="2.0.0").count(),
@@ -80,7 +80,7 @@ def test_two_workers_of_which_some_are_killed_do_each_part_of_a_rollout_once(sta
     assert (steady.wait(120), doomed.wait(120)) == (0, 0)
     seen = json.loads(start(CHECK).stdout.readline())
     plans = [WavePlan(count=FIRST), WavePlan(share=1000)]
-    expected = planning.assign("r", [f"d-{number}" for number in range(MANY)], plans)
+    expected = planning.assign_waves("r", [f"d-{number}" for number in range(MANY)], plans)
     assert [sorted(one) for one in seen["waves"]] == [sorted(one) for one in expected]
     assert seen["statuses"] == {"canceled": MANY}
     assert seen["counts"] == [{"canceled": FIRST}, {"canceled": MANY - FIRST}]

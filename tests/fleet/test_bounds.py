@@ -1,4 +1,4 @@
-"""The operator door takes in bodies of a bounded length, declared or not, and a bounded number of long ones at once."""
+"""The operator server takes in bodies of a bounded length, declared or not, and a bounded number of long ones at once."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from tests.regressions import regression
 UPLOAD = 1 << 20
 
 
-class Door:
+class BoundedServer:
     """Sends requests to an application that reads the whole body and answers with its length."""
 
     def __init__(self, *more):
@@ -56,7 +56,7 @@ class Door:
 
 
 def asked(*arguments, **further):
-    return asyncio.run(Door().ask(*arguments, **further))
+    return asyncio.run(BoundedServer().ask(*arguments, **further))
 
 
 @pytest.mark.parametrize("path", ["/bundles", "/api/v1/bundles", "/api/v1/bundles/"])
@@ -91,18 +91,19 @@ LONG = bytes(USUAL + 1)
 
 def test_only_so_many_long_bodies_come_in_at_once_and_short_ones_take_no_place():
     async def run():
-        door = Door()
+        listener = BoundedServer()
         first = [
-            asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"], person=str(n))) for n in range(MOST_UPLOADS)
+            asyncio.create_task(listener.ask("/bundles", [LONG, None, b"x"], person=str(n)))
+            for n in range(MOST_UPLOADS)
         ]
-        idle = [asyncio.create_task(door.ask("/bundles", [None, b"x"], 1)) for _ in range(20)]
+        idle = [asyncio.create_task(listener.ask("/bundles", [None, b"x"], 1)) for _ in range(20)]
         await asyncio.sleep(0.01)
-        status, body, _ = await door.ask("/bundles", [LONG, b"x"])
-        short = (await door.ask("/bundles", [b"x"]))[0]
-        other = (await door.ask("/api/v1/devices", [b"x"]))[0]
-        door.waiting.set()
+        status, body, _ = await listener.ask("/bundles", [LONG, b"x"])
+        short = (await listener.ask("/bundles", [b"x"]))[0]
+        other = (await listener.ask("/api/v1/devices", [b"x"]))[0]
+        listener.waiting.set()
         ended = {one[0] for one in await asyncio.gather(*first, *idle)}
-        later = (await door.ask("/bundles", [LONG, b"x"]))[0]
+        later = (await listener.ask("/bundles", [LONG, b"x"]))[0]
         return status, json.loads(body)["detail"], short, other, ended, later
 
     status, detail, short, other, ended, later = asyncio.run(run())
@@ -115,25 +116,25 @@ def test_a_body_that_stops_coming_is_given_up_and_its_place_given_back(monkeypat
     monkeypatch.setattr(limits, "GAP_SECONDS", 0.05)
 
     async def run():
-        door = Door()
+        listener = BoundedServer()
         slow = await asyncio.gather(
-            *(door.ask("/bundles", [LONG, None, b"x"], person=str(n)) for n in range(MOST_UPLOADS))
+            *(listener.ask("/bundles", [LONG, None, b"x"], person=str(n)) for n in range(MOST_UPLOADS))
         )
-        return {one[0] for one in slow}, (await door.ask("/bundles", [LONG, b"x"]))[0]
+        return {one[0] for one in slow}, (await listener.ask("/bundles", [LONG, b"x"]))[0]
 
     assert asyncio.run(run()) == ({408}, 200)
 
 
 def test_a_request_that_breaks_off_gives_its_place_back():
     async def run():
-        door = Door()
+        listener = BoundedServer()
         for _ in range(MOST_UPLOADS + 1):
-            task = asyncio.create_task(door.ask("/bundles", [LONG, None]))
+            task = asyncio.create_task(listener.ask("/bundles", [LONG, None]))
             await asyncio.sleep(0.001)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        return (await door.ask("/bundles", [LONG, b"x"]))[0]
+        return (await listener.ask("/bundles", [LONG, b"x"]))[0]
 
     assert asyncio.run(run()) == 200
 
@@ -165,16 +166,19 @@ def test_an_answer_that_streams_hears_that_the_other_side_went_away():
 @regression("R9", "slow and long uploads of nobody, beside somebody's upload; more uploads of one person than it may")
 def test_strangers_take_no_places_and_one_person_takes_few():
     async def run():
-        door = Door()
-        strangers = await asyncio.gather(*(door.ask("/bundles", [LONG, None], person="") for _ in range(20)))
-        refused_before = await door.ask("/bundles", [b"x"], STRANGER + 1, person="")
-        small = await door.ask("/sign-in", [b"x" * 1000], person="")
-        held = [asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"])) for _ in range(MOST_OF_PERSON)]
+        listener = BoundedServer()
+        strangers = await asyncio.gather(*(listener.ask("/bundles", [LONG, None], person="") for _ in range(20)))
+        refused_before = await listener.ask("/bundles", [b"x"], STRANGER + 1, person="")
+        small = await listener.ask("/sign-in", [b"x" * 1000], person="")
+        held = [asyncio.create_task(listener.ask("/bundles", [LONG, None, b"x"])) for _ in range(MOST_OF_PERSON)]
         await asyncio.sleep(0.05)
-        third, others = await door.ask("/bundles", [LONG, b"x"]), await door.ask("/bundles", [LONG, b"x"], person="bo")
-        door.waiting.set()
+        third, others = (
+            await listener.ask("/bundles", [LONG, b"x"]),
+            await listener.ask("/bundles", [LONG, b"x"], person="bo"),
+        )
+        listener.waiting.set()
         ended = await asyncio.gather(*held)
-        return strangers, refused_before, small, third, others, ended, (await door.ask("/bundles", [LONG, b"x"]))[0]
+        return strangers, refused_before, small, third, others, ended, (await listener.ask("/bundles", [LONG, b"x"]))[0]
 
     strangers, refused_before, small, third, others, ended, later = asyncio.run(run())
     assert {one[0] for one in strangers} == {401}
@@ -189,7 +193,7 @@ def test_a_slow_body_is_taken_and_one_that_trickles_is_told_why(monkeypatch):
     monkeypatch.setattr(limits, "BODY_GRACE_SECONDS", 0.1)
 
     async def run(pieces, size, pause):
-        door = Door()
+        listener = BoundedServer()
 
         async def receive():
             await asyncio.sleep(pause)
@@ -201,7 +205,7 @@ def test_a_slow_body_is_taken_and_one_that_trickles_is_told_why(monkeypatch):
 
         left, said = [pieces], []
         scope = {"type": "http", "method": "POST", "path": "/api/v1/devices", "headers": [], "client": ("192.0.2.1", 1)}
-        await door.app(scope, receive, send)
+        await listener.app(scope, receive, send)
         return said[0]["status"], said[1]["body"]
 
     assert asyncio.run(run(30, 100, 0.02)) == (200, b"3000"), "five thousand bytes a second, for longer than the grace"
@@ -214,9 +218,9 @@ def test_a_slow_body_is_taken_and_one_that_trickles_is_told_why(monkeypatch):
 @pytest.mark.parametrize(("path", "kept"), [("/account", False), ("/api/v1/tokens", False), ("/static/x.css", True)])
 def test_only_static_files_may_be_kept(path, kept):
     async def run():
-        door = Door()
-        await door.ask(path, [b""], method="GET")
-        return door.fields
+        listener = BoundedServer()
+        await listener.ask(path, [b""], method="GET")
+        return listener.fields
 
     assert (asyncio.run(run()).get(b"cache-control") == b"no-store") is not kept
 
@@ -224,13 +228,13 @@ def test_only_static_files_may_be_kept(path, kept):
 @regression("R10", "wrong credentials without end at the operator server")
 def test_who_has_no_credential_is_refused_when_its_network_failed_too_often():
     async def run():
-        door = Door(10.0)
-        door.status = 401
-        found = [(await door.ask("/api/v1/devices", [b""], person=""))[0] for _ in range(15)]
-        door.status = 200
-        known = (await door.ask("/api/v1/devices", [b""]))[0]
-        elsewhere = (await door.ask("/api/v1/devices", [b""], person="", address="198.51.100.1"))[0]
-        return found, known, elsewhere, (await door.ask("/healthz", [b""], person=""))[0]
+        listener = BoundedServer(10.0)
+        listener.status = 401
+        found = [(await listener.ask("/api/v1/devices", [b""], person=""))[0] for _ in range(15)]
+        listener.status = 200
+        known = (await listener.ask("/api/v1/devices", [b""]))[0]
+        elsewhere = (await listener.ask("/api/v1/devices", [b""], person="", address="198.51.100.1"))[0]
+        return found, known, elsewhere, (await listener.ask("/healthz", [b""], person=""))[0]
 
     found, known, elsewhere, health = asyncio.run(run())
     assert found == [401] * 10 + [429] * 5

@@ -4,7 +4,7 @@ import pytest
 from django.test import RequestFactory
 
 from fleet import health
-from fleet.observe import redact
+from fleet.observe import redact_credentials
 from tests.regressions import regression
 
 
@@ -14,7 +14,7 @@ def _no_numbers(db):
 
 
 def asked(address="127.0.0.1", **fields):
-    return health.metrics(RequestFactory().get("/metrics", REMOTE_ADDR=address, headers=fields)).status_code
+    return health.metrics_page(RequestFactory().get("/metrics", REMOTE_ADDR=address, headers=fields)).status_code
 
 
 @regression("A5", "/metrics from elsewhere, through a proxy of this machine, with a wrong token")
@@ -49,6 +49,6 @@ def test_metrics_are_for_this_machine_or_for_a_token(settings, tmp_path):
 )
 def test_the_secret_of_a_link_is_in_no_log(line):
     secret = "Zm9vYmFyLXNlY3JldC1saW5r"
-    said = redact(line.format(secret))
+    said = redact_credentials(line.format(secret))
     assert secret not in said
     assert "link/[hidden]" in said

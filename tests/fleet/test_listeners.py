@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from fleet.gateway.http import DeviceDoor
-from fleet.gateway.status import StatusDoor
-from fleet.management.serving.doors import protocol_of
+from fleet.gateway.http import DeviceListener
+from fleet.gateway.status import StatusListener
+from fleet.management.serving.listeners import protocol_of
 from fleet.wire import limits
 from tests.regressions import regression
 
@@ -24,7 +24,7 @@ def operator():
     return application
 
 
-LISTENERS = {"operator": operator, "device": DeviceDoor, "status": StatusDoor}
+LISTENERS = {"operator": operator, "device": DeviceListener, "status": StatusListener}
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # Django's temporary file of a request that a test leaves open is closed by the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -46,7 +46,7 @@ def ending(domain):
         )
         for number in range(1, MANY + 1)
     )  # fmt: skip
-    rows = devices.certificates(actor=system(domain), wanted=devices.CertificateFilter(expiring="90"))
+    rows = devices.list_device_certificates(actor=system(domain), wanted=devices.CertificateFilter(expiring="90"))
     return [one.fingerprint for one in rows]
 
 

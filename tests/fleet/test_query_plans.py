@@ -139,32 +139,32 @@ class Fleet:
 #: what is asked -> its rows, and the index that SQLite names
 QUESTIONS = {
     "assignments of a device": (
-        lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
+        lambda fleet: rollouts.list_assignments(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
         "assignments_of_a_device",
     ),
     "finished assignments of a device": (
-        lambda fleet: rollouts.assignments(
+        lambda fleet: rollouts.list_assignments(
             actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(device=fleet.device.name, status="finished")
         )[:51],
         "assignments_of_a_device",
     ),
     "assignments of a device in a group": (
-        lambda fleet: rollouts.assignments(
+        lambda fleet: rollouts.list_assignments(
             actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(device=fleet.device.name, group="finished")
         )[:51],
         "assignments_of_a_device",
     ),
     "assignments that failed": (
-        lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(status="error")[:51],
+        lambda fleet: rollouts.list_assignments(actor=system(fleet.domain)).filter(status="error")[:51],
         "assignments_in_a_status",
     ),
     "devices that are updating": (lambda fleet: updating_devices(actor=system(fleet.domain)), "open_assignments"),
     "certificates of a device": (
-        lambda fleet: ground.certificates(actor=system(fleet.domain)).filter(subject_key=fleet.device.key),
+        lambda fleet: ground.list_certificates(actor=system(fleet.domain)).filter(subject_key=fleet.device.key),
         "certificates_of_a_subject",
     ),
     "certificates that expire": (
-        lambda fleet: ground.expiring(actor=system(fleet.domain), now=fleet.now, until=fleet.now + timedelta(days=11)),
+        lambda fleet: ground.expiring_certificates(actor=system(fleet.domain), now=fleet.now, until=fleet.now + timedelta(days=11)),
         "pki_certifi_domain__1c9665_idx",
     ),
     "audit log of a device": (
@@ -186,42 +186,42 @@ QUESTIONS = {
         "entries_of_a_prefix",
     ),
     "names of devices": (
-        lambda fleet: named_rows(devices.devices(actor=system(fleet.domain)), [one.public_id for one in fleet.devices[:50]]).order_by(),
+        lambda fleet: named_rows(devices.list_devices(actor=system(fleet.domain)), [one.public_id for one in fleet.devices[:50]]).order_by(),
         "sqlite_autoindex_devices_device_1",
     ),
-    "restores": (lambda fleet: ledger.restores(fleet.domain), "entries_of_an_action"),
+    "restores": (lambda fleet: ledger.restored_epochs(fleet.domain), "entries_of_an_action"),
     "incidents of a device": (
-        lambda fleet: devices.incidents(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
+        lambda fleet: devices.list_incidents(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
         "incidents_of_a_device",
     ),
     "open incidents": (
-        lambda fleet: devices.incidents(actor=system(fleet.domain)).filter(state="open")[:51],
+        lambda fleet: devices.list_incidents(actor=system(fleet.domain)).filter(state="open")[:51],
         "incidents_in_a_state",
     ),
     "incidents that a repair may have ended": (lambda fleet: repairs.repaired_incidents(actor=system(fleet.domain)), "incidents_in_a_state"),
     "rollouts that run": (
-        lambda fleet: rollouts.rollouts(actor=system(fleet.domain)).filter(state="running")[:51],
+        lambda fleet: rollouts.list_rollouts(actor=system(fleet.domain)).filter(state="running")[:51],
         "ota_rollout_domain__33fdf0_idx",
     ),
     "devices in quarantine": (
-        lambda fleet: devices.devices(actor=system(fleet.domain)).filter(quarantined_at__isnull=False)[:51],
+        lambda fleet: devices.list_devices(actor=system(fleet.domain)).filter(quarantined_at__isnull=False)[:51],
         "quarantined_devices",
     ),
     "devices in a rare state": (
-        lambda fleet: devices.devices(actor=system(fleet.domain)).filter(state="suspended")[:51],
+        lambda fleet: devices.list_devices(actor=system(fleet.domain)).filter(state="suspended")[:51],
         "devices_in_a_state",
     ),
     # SQLite names the index of a constraint itself: this one is of `one_device_a_name`.
     "devices by name": (
-        lambda fleet: devices.devices(actor=system(fleet.domain))[:51],
+        lambda fleet: devices.list_devices(actor=system(fleet.domain))[:51],
         "sqlite_autoindex_devices_device_2",
     ),
     "devices of a rare presence by name": (
-        lambda fleet: devices.devices(actor=system(fleet.domain), wanted=LATE)[:51],
+        lambda fleet: devices.list_devices(actor=system(fleet.domain), wanted=LATE)[:51],
         "devices_of_a_presence",
     ),
     "devices of a rare presence by age": (
-        lambda fleet: devices.devices(actor=system(fleet.domain), wanted=LATE).order_by("-id")[:51],
+        lambda fleet: devices.list_devices(actor=system(fleet.domain), wanted=LATE).order_by("-id")[:51],
         "devices_of_a_presence_by_age",
     ),
     "contacts that make a word wrong": (Fleet.outdated, "contacts_of_a_word"),
@@ -233,7 +233,9 @@ def test_devices_with_a_rare_tag_are_read_from_an_index_of_tags_on_postgresql(pu
         pytest.skip("SQLite has no index of what stands in a list; docs/limits.md says so")
     fleet = Fleet(published, hardware_model)
     Device.objects.filter(pk=fleet.device.pk).update(tags=["pilot", "lab"])
-    rows = devices.devices(actor=system(fleet.domain), wanted=devices.DeviceFilter(query="tag in (pilot, none)"))[:51]
+    rows = devices.list_devices(actor=system(fleet.domain), wanted=devices.DeviceFilter(query="tag in (pilot, none)"))[
+        :51
+    ]
     assert [one.pk for one in rows] == [fleet.device.pk]
     with connection.cursor() as cursor:
         # Rows of tests before this one wait in the index's pending list, which makes it dear; to read all of 2,000
@@ -251,7 +253,7 @@ def test_a_page_deep_in_a_list_by_name_begins_where_the_last_one_ended(published
     fleet = Fleet(published, hardware_model)
     mark = fleet.device.name, fleet.device.pk
     rows = rows_beyond(
-        devices.devices(actor=system(fleet.domain), wanted=wanted), ("name", "id"), mark, falling=falling
+        devices.list_devices(actor=system(fleet.domain), wanted=wanted), ("name", "id"), mark, falling=falling
     )
     assert all((one.name < mark[0]) if falling else (one.name > mark[0]) for one in rows)
     if connection.vendor == "postgresql":

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from fleet.gateway.http import DeviceDoor
-from fleet.gateway.status import StatusDoor
+from fleet.gateway.http import DeviceListener
+from fleet.gateway.status import StatusListener
 from fleet.wire.buckets import Buckets
 from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import FAILED_COST, Rates
@@ -134,30 +134,30 @@ def strict(settings):
 
 @regression("R10", "strangers that ask for what does not exist")
 def test_a_network_that_fails_too_often_is_refused_and_others_are_not(strict):
-    door, known = DeviceDoor(), {"fingerprint": "c" * 64}
-    answers = [asked(door, "/nothing") for _ in range(8)]
+    listener, known = DeviceListener(), {"fingerprint": "c" * 64}
+    answers = [asked(listener, "/nothing") for _ in range(8)]
     assert [one[0] for one in answers] == [404] * 5 + [429] * 3
     _, fields, _, held = answers[-1]
     assert int(fields[b"retry-after"]) > 0
     assert held, "nothing more is read from it for a while"
-    assert asked(door, "/nothing", peer=known)[0] == 404, "a certificate behind the same address"
-    assert asked(door, "/nothing", address="198.51.100.1")[0] == 404
-    assert asked(door, "/healthz", method="GET")[0] == 200
+    assert asked(listener, "/nothing", peer=known)[0] == 404, "a certificate behind the same address"
+    assert asked(listener, "/nothing", address="198.51.100.1")[0] == 404
+    assert asked(listener, "/healthz", method="GET")[0] == 200
 
 
 @regression("R10", "requests that fail at the CRL/OCSP responder")
 def test_the_responder_refuses_who_fails_too_often(strict):
-    door = StatusDoor()
-    found = [asked(door, "/nothing", method="GET")[0] for _ in range(10)]
+    listener = StatusListener()
+    found = [asked(listener, "/nothing", method="GET")[0] for _ in range(10)]
     assert set(found) == {404, 429}
-    assert asked(door, "/healthz", method="GET", address="198.51.100.1")[0] == 200
+    assert asked(listener, "/healthz", method="GET", address="198.51.100.1")[0] == 200
 
 
 @regression("R10", "a certificate that asks without end")
 def test_a_certificate_that_fails_without_end_is_refused_and_others_are_not(strict):
-    door, bad, good = DeviceDoor(), {"fingerprint": "a" * 64}, {"fingerprint": "b" * 64}
-    found = [asked(door, "/nothing", peer=bad)[0] for _ in range(5)]
+    listener, bad, good = DeviceListener(), {"fingerprint": "a" * 64}, {"fingerprint": "b" * 64}
+    found = [asked(listener, "/nothing", peer=bad)[0] for _ in range(5)]
     assert found == [404, 404, 429, 429, 429]
-    assert asked(door, "/nothing", peer=good)[0] == 404
-    body = asked(door, "/v1/poll", peer=bad, fields=[(b"content-type", b"application/json")])[2]
+    assert asked(listener, "/nothing", peer=good)[0] == 404
+    body = asked(listener, "/v1/poll", peer=bad, fields=[(b"content-type", b"application/json")])[2]
     assert json.loads(body)["error"] == "limited"

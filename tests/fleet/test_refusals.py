@@ -4,7 +4,7 @@ import pytest
 from django.test import RequestFactory
 
 from fleet.api import errors as api
-from fleet.console.door import page
+from fleet.console.pages import page_view
 from fleet.gateway import protocol
 from fleet.refusals import KINDS, STATUS, TITLES
 from pki.kernel.actor import Role
@@ -35,8 +35,8 @@ def test_no_kind_ends_as_a_status_that_the_table_does_not_have(error, client):
 
     request = RequestFactory().get("/")
     request.user = None
-    assert page(refuse)(request).status_code == STATUS[error.kind]
-    answer = api.handle(refusal, {})
+    assert page_view(refuse)(request).status_code == STATUS[error.kind]
+    answer = api.handle_error(refusal, {})
     assert (answer.status_code, answer.data["type"]) == (STATUS[error.kind], f"urn:muster:problem:{error.kind}")
 
 

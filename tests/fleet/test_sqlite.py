@@ -15,7 +15,7 @@ from fleet import environment
 @pytest.fixture
 def line(tmp_path, django_db_blocker):
     """Return a connection to a database of its own, as the settings describe one."""
-    described = environment.database("", tmp_path / "db" / "own.sqlite3", durable=True)
+    described = environment.describe_database("", tmp_path / "db" / "own.sqlite3", durable=True)
     described = {**connections.settings["default"], **described}
     made = load_backend(described["ENGINE"]).DatabaseWrapper(described, alias="own")
     with django_db_blocker.unblock():

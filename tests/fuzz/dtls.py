@@ -12,7 +12,7 @@ from OpenSSL import SSL
 
 from fleet.gateway.coap import server
 from fleet.gateway.coap.association import Association, HandshakeState
-from fleet.management.benches import doors_storm
+from fleet.management.benches import listeners_storm
 from pki.kernel import clock
 from pki.kernel.dtls import CIPHERTEXT_MTU, NO_QUERY_MTU, split_records
 
@@ -64,8 +64,8 @@ def target():
     key, leaf = _identity()
     der, none = leaf.public_bytes(serialization.Encoding.DER), serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none)
-    context, there = server.context(pem, [der], [der], ccm_8=True), _client(key, leaf)
-    first = doors_storm.hello()
+    context, there = server.dtls_context(pem, [der], [der], ccm_8=True), _client(key, leaf)
+    first = listeners_storm.first_hello()
 
     def run(data):
         made, line = Association(context, secrets.token_bytes(4)), None

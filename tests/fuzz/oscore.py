@@ -27,19 +27,19 @@ class Rows:
     def __init__(self):
         self.blocks = itertools.count(0, BLOCK)
 
-    def material(self, kid):
+    def context_material(self, kid):
         if kid != KID:
             message = "none"
             raise NotFoundError(message)
         return Material(KID, SECRET, SALT, PRINT, 0)
 
-    def stands(self, _kid):
+    def is_context_valid(self, _kid):
         return True
 
-    def accepting(self, _kid, number):
+    def note_accepting(self, _kid, number):
         return number + BLOCK
 
-    def reserve(self, _kid):
+    def reserve_numbers(self, _kid):
         return next(self.blocks)
 
 
@@ -48,7 +48,7 @@ class Behind:
 
     def dispatch(self, message):
         with suppress(DomainError):
-            mapping.request(message, message.remote.peer)
+            mapping.convert_request(message, message.remote.peer)
 
     def lost(self, speaker):
         pass

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 
 from tests import environment
-from tests.fuzz import doors
+from tests.fuzz import listeners
 
 TARGETS = ("descriptions", "revisions", "archives", "tarballs")
 
@@ -22,14 +22,16 @@ def target_of(name):
 
     def accepts(data):
         pattern, _, text = data.decode("latin-1").partition("\n")
-        revisions.accepts([revisions.PREFIX + pattern], text[:255])
+        revisions.accepts_revision([revisions.PREFIX + pattern], text[:255])
 
     def measure(data):
         budget = bombs.UnpackingBudget(len(data))
         bombs.measured_size(io.BytesIO(data), budget, "The file")
         tarballs.measure_archive(io.BytesIO(data), budget, "The archive")
 
-    read = {"descriptions": read_description, "revisions": accepts, "archives": cpio.unpack, "tarballs": measure}[name]
+    read = {"descriptions": read_description, "revisions": accepts, "archives": cpio.unpack_cpio, "tarballs": measure}[
+        name
+    ]
 
     def run(data):
         with suppress(RefusedBundleError):
@@ -62,7 +64,7 @@ def main():
     target = sys.argv[1]
     with atheris.instrument_imports(include=["ota.formats"]):
         run = target_of(target)
-    doors.fuzz(run, corpus(target))
+    listeners.fuzz(run, corpus(target))
 
 
 if __name__ == "__main__":

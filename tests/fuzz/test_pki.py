@@ -1,4 +1,4 @@
-"""Whatever strangers send to the CA ends in a refusal, soon; the long form is ``make judge``."""
+"""Whatever strangers send to the CA ends in a refusal, soon; the long form is ``make acceptance``."""
 
 import pytest
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz import readers
-from tests.fuzz.test_doors import changed
+from tests.fuzz.test_listeners import changed
 from tests.regressions import regression
 
 

@@ -215,8 +215,8 @@ ACTS = {one.__name__: one for one in (digest, outlive, bomb, fill, greedy, reach
 
 def main():
     """Run one attack, inside."""
-    request = verifier_sandbox.read_request()
-    verifier_sandbox.run(request, Bounds(), lambda asked: ACTS[asked.body["act"]](asked))
+    request = verifier_sandbox.read_sandbox_request()
+    verifier_sandbox.run_child(request, Bounds(), lambda asked: ACTS[asked.body["act"]](asked))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def refusing(numbers, code=errno.EPERM, extra=()):
     steps = [(0x20, 0, 0, 0)]
     for number in numbers:
         steps += seccomp._on(number, [seccomp._answer(0x00050000 | code)])
-    assert seccomp.install([*steps, *extra, seccomp._answer(0x7FFF0000)])
+    assert seccomp.install_filter([*steps, *extra, seccomp._answer(0x7FFF0000)])
 
 
 def as_user():
@@ -46,8 +46,8 @@ def as_user():
             Path(held).rmdir() or 0,
         ]
         assert not any(steps), steps
-    privileges.become(USER)
-    privileges.drop_capabilities()
+    privileges.become_user(USER)
+    privileges.drop_every_capability()
 
 
 def container():
@@ -70,7 +70,7 @@ def docker_root():
 
 def bare_root():
     """A root without capabilities: no limit on processes binds it, and it cannot become anybody else."""
-    privileges.drop_capabilities()
+    privileges.drop_every_capability()
 
 
 def no_landlock():
@@ -100,11 +100,13 @@ def main(kind, mark):
         scratch.mkdir()
         said = {"uid": os.getuid()}
         try:
-            said["holds"] = dict(sandbox.confinement())
+            said["holds"] = dict(sandbox.describe_confinement())
             for act in ("outlive", "bomb"):
-                said[act] = sandbox.run("tests.ota.hostile", {"act": act, "mark": mark}, {}, scratch, 20).answer
+                said[act] = sandbox.run_confined(
+                    "tests.ota.hostile", {"act": act, "mark": mark}, {}, scratch, 20
+                ).answer
             reach = {"act": "reach", "secret": str(secret), "server": os.getpid()}
-            said["reach"] = sandbox.run("tests.ota.hostile", reach, {"image": image}, scratch, 20).answer
+            said["reach"] = sandbox.run_confined("tests.ota.hostile", reach, {"image": image}, scratch, 20).answer
         except VerifierError as error:
             said["refused"] = error.detail
         said["kept"] = secret.read_text()

@@ -32,7 +32,7 @@ def test_a_version_that_goes_back_is_acknowledged_and_shown_to_officers(publishe
         uploaded(published, "1.9.0", 6)
     bundle = uploaded(published, "1.9.0", 6, "version-goes-back")
     assert bundle.facts["order"] == ["version goes back from 2.0.0 to 1.9.0"]
-    made = releases.prepare(actor=system(published.domain), bundle=bundle)
+    made = releases.prepare_release(actor=system(published.domain), bundle=bundle)
     assert "version goes back from 2.0.0 to 1.9.0" in made.statement.summary
     assert any("ACKNOWLEDGES version-goes-back" in line for line in published.told(made.statement))
     published.publish(made.statement)
@@ -41,10 +41,10 @@ def test_a_version_that_goes_back_is_acknowledged_and_shown_to_officers(publishe
 @regression("V7", "two bundles prepared before either was published")
 def test_what_was_published_meanwhile_counts(published):
     older, newer = uploaded(published, "1.9.0", 6), uploaded(published, "2.0.0", 5)
-    waiting = releases.prepare(actor=system(published.domain), bundle=older).statement
+    waiting = releases.prepare_release(actor=system(published.domain), bundle=older).statement
     published.release(newer)
     with pytest.raises(RefusedBundleError, match="version goes back"):
-        releases.prepare(actor=system(published.domain), bundle=older)
+        releases.prepare_release(actor=system(published.domain), bundle=older)
     with pytest.raises(RefusedBundleError, match="version goes back"):
         statements.publish(actor=system(published.domain), statement=waiting)
 
@@ -60,12 +60,12 @@ def test_all_that_is_missing_is_said_at_once(published):
 @regression("V7", "a publication that was interrupted, after another one has gone beyond it")
 def test_what_devices_are_given_already_is_published_to_its_end(published):
     older, newer = uploaded(published, "1.9.0", 6), uploaded(published, "2.0.0", 7)
-    waiting = releases.prepare(actor=system(published.domain), bundle=older).statement
+    waiting = releases.prepare_release(actor=system(published.domain), bundle=older).statement
     published.publish(waiting)
     published.release(newer)
     Statement.objects.filter(pk=waiting.pk).update(state=Statement.State.PREPARED)
     Release.objects.filter(bundle=older).update(state=Release.State.PREPARED, published_at=None)
-    assert releases.prepare(actor=system(published.domain), bundle=older).state == Release.State.PUBLISHED
+    assert releases.prepare_release(actor=system(published.domain), bundle=older).state == Release.State.PUBLISHED
 
 
 def test_an_upload_that_looks_older_than_another_one_says_so(workshop):
@@ -110,7 +110,7 @@ def blobs():
 def test_a_bundle_that_was_never_published_is_deleted_with_its_bytes(published):
     before = blobs()
     bundle = uploaded(published, "1.0.0", 9000)
-    statement = releases.prepare(actor=system(published.domain), bundle=bundle).statement
+    statement = releases.prepare_release(actor=system(published.domain), bundle=bundle).statement
     signature = published.sign(statement, "anna")
     statements.submit(actor=system(published.domain), statement=statement, signature=signature)
     with pytest.raises(DeniedError):
@@ -127,7 +127,7 @@ def test_a_bundle_that_was_never_published_is_deleted_with_its_bytes(published):
 
 def test_whether_a_prepared_bundle_may_be_deleted_takes_one_question_of_its_release(published):
     bundle = uploaded(published, "1.0.0", 1)
-    releases.prepare(actor=system(published.domain), bundle=bundle)
+    releases.prepare_release(actor=system(published.domain), bundle=bundle)
     with CaptureQueriesContext(connection) as asked:
         assert removals.may_be_deleted(actor=person(published.domain, "release-officer"), bundle=bundle)
     # its release, an assignment, a composite

@@ -14,7 +14,7 @@ from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle
 from ota.planning import WavePlan
 from ota.selectors import fitting, parts
-from ota.selectors.signed import objection
+from ota.selectors.signed import class_objection
 from ota.services import assignments, bundles, composites, downloads, offers, releases, rollouts
 from pki.kernel import actor as actors
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
@@ -100,7 +100,7 @@ def test_parts_that_cannot_be_meant_are_refused(site, change, words):
 
 
 def test_parts_for_other_hardware_or_another_audience_are_refused(site):
-    other = hardware.register(actor=system(site.domain), name="other", vendor="acme.example")
+    other = hardware.register_model(actor=system(site.domain), name="other", vendor="acme.example")
     elsewhere = {"vendor_id": str(other.vendor_id), "class_id": str(other.class_id), "name": "other"}
     own = site.workshop.manifest(b"x")["hw"]
     app, both = site.part("app"), site.part("net-core", hw=[*own, elsewhere])
@@ -133,7 +133,7 @@ def test_a_set_is_released_after_its_parts_and_officers_read_what_it_brings(site
     members = [site.part("app"), site.part("net-core")]
     whole = site.upload(*members)
     with pytest.raises(RefusedBundleError, match="is not published"):
-        releases.prepare(actor=system(site.domain), bundle=whole)
+        releases.prepare_release(actor=system(site.domain), bundle=whole)
     for one in members:
         site.workshop.release(one)
     release = site.workshop.release(whole)
@@ -143,21 +143,21 @@ def test_a_set_is_released_after_its_parts_and_officers_read_what_it_brings(site
 
 def test_a_device_may_fetch_the_files_of_all_parts_and_of_nothing_else(site, whole, enrol):
     one = enrol("dev-1").device
-    who = actors.device(site.domain.slug, one.key)
+    who = actors.device_actor(site.domain.slug, one.key)
     stranger = site.part("radio")
     made = rollouts.create(
         actor=system(site.domain), name="r", release=site.workshop.release(whole), waves=[WavePlan(share=1000)]
     )
     rollouts.start(actor=system(site.domain), rollout=made)
     rollouts.tick(domain=site.domain)
-    for bundle in parts.whole(whole):
+    for bundle in parts.bundle_and_parts(whole):
         digest = bundle.image.sha256
         assert downloads.by_digest(actor=who, device=one, sha256=digest).size == bundle.image.size
     with pytest.raises(NotFoundError):
         downloads.by_digest(actor=who, device=one, sha256=stranger.image.sha256)
-    assert downloads.image(actor=who, device=one).sha256 == whole.image.sha256
+    assert downloads.current_image(actor=who, device=one).sha256 == whole.image.sha256
     with pytest.raises(ConflictError, match="is unknown"):
-        assignments.repair(actor=system(site.domain), device=one, reason="x")
+        assignments.roll_device_back(actor=system(site.domain), device=one, reason="x")
 
 
 def test_an_open_update_of_a_part_gives_way(site, whole, enrol):
@@ -200,7 +200,7 @@ def runs(device, *members):
 
 def test_a_set_counts_as_running_only_while_all_its_parts_do(site, whole, enrol):
     one, release = enrol("dev-1").device, site.workshop.release(whole)
-    runs(one, *parts.whole(whole))
+    runs(one, *parts.bundle_and_parts(whole))
     with pytest.raises(ConflictError, match="it already runs this version"):
         started(site, release)
     newer = site.part("app", "1.1.0", 2)
@@ -231,10 +231,10 @@ def test_a_device_that_lacks_what_must_run_beside_it_is_left_out(site, enrol):
 def test_a_withdrawn_part_stops_the_set_at_once(site, whole, enrol):
     one = enrol("dev-1").device
     made = started(site, site.workshop.release(whole))
-    who = actors.device(site.domain.slug, one.key)
-    assert offers.poll(actor=who, device=one).assignment is not None
+    who = actors.device_actor(site.domain.slug, one.key)
+    assert offers.poll_work(actor=who, device=one).assignment is not None
     releases.withdraw(actor=system(site.domain), release=parts.parts_of(whole)[0].release, reason="bad")
-    assert offers.poll(actor=who, device=one).assignment is None
+    assert offers.poll_work(actor=who, device=one).assignment is None
     rollouts.tick(domain=site.domain)
     made.refresh_from_db()
     assert (made.state, "its part app 1.0.0 (app) was withdrawn" in made.hold_reason) == ("held", True)
@@ -242,10 +242,10 @@ def test_a_withdrawn_part_stops_the_set_at_once(site, whole, enrol):
 
 def test_what_became_of_a_part_becomes_of_the_set(site, whole, hardware_model):
     site.workshop.release(whole)
-    assert objection(whole, str(hardware_model.class_id)) is None
-    assert fitting.reasons(whole, hardware_model) == []
+    assert class_objection(whole, str(hardware_model.class_id)) is None
+    assert fitting.incompatibility_reasons(whole, hardware_model) == []
     gone = parts.parts_of(whole)[1].release
     releases.withdraw(actor=system(site.domain), release=gone, reason="broken radio")
     site.workshop.publish(gone.withdrawal)
-    assert "in its part" in objection(whole, str(hardware_model.class_id)).sentence
-    assert "broken radio" in objection(whole, str(hardware_model.class_id)).sentence
+    assert "in its part" in class_objection(whole, str(hardware_model.class_id)).sentence
+    assert "broken radio" in class_objection(whole, str(hardware_model.class_id)).sentence

@@ -32,30 +32,30 @@ def upload(domain, made, config=None, **changes):
 
 @pytest.fixture
 def campaign(domain, hardware_model):
-    return campaigns.anchors(actor=system(domain))
+    return campaigns.write_anchors_bundle(actor=system(domain))
 
 
 @pytest.fixture
 def other_root(tmp_path):
-    return authority.make_root(tmp_path / "other", "Other").read_text()
+    return authority.make_root_ca(tmp_path / "other", "Other").read_text()
 
 
 def test_the_officers_see_which_roots_they_sign(published):
-    made = campaigns.anchors(actor=system(published.domain))
+    made = campaigns.write_anchors_bundle(actor=system(published.domain))
     release = published.release(upload(published.domain, made))
     root = Authority.objects.get(domain=published.domain, kind="root")
     assert any(root.fingerprint in line for line in published.told(release.statement))
-    following = json.loads(campaigns.anchors(actor=system(published.domain)).manifest)
+    following = json.loads(campaigns.write_anchors_bundle(actor=system(published.domain)).manifest)
     assert (following["version"], following["security_counter"]) == ("2.0.0", 2)
 
 
 @regression("C9", "a configuration with the highest counter that was only uploaded, and one that was published")
 def test_a_configuration_that_was_only_uploaded_takes_its_version_and_nothing_else(published):
     def following():
-        made = json.loads(campaigns.anchors(actor=system(published.domain)).manifest)
+        made = json.loads(campaigns.write_anchors_bundle(actor=system(published.domain)).manifest)
         return made["version"], made["security_counter"]
 
-    bundle = upload(published.domain, campaigns.anchors(actor=system(published.domain)))
+    bundle = upload(published.domain, campaigns.write_anchors_bundle(actor=system(published.domain)))
     assert following() == ("2.0.0", 2)
     Bundle.objects.filter(pk=bundle.pk).update(security_counter=2**31 - 1, version="9.0.0")
     assert following() == ("1.0.0", 1)
@@ -66,29 +66,29 @@ def test_a_configuration_that_was_only_uploaded_takes_its_version_and_nothing_el
 
 def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_forget_it(published):
     there = "https://fleet.example:8444"
-    made = campaigns.anchors(actor=system(published.domain), server=there)
+    made = campaigns.write_anchors_bundle(actor=system(published.domain), server=there)
     release = published.release(upload(published.domain, made))
     assert any(f"MOVE to the server at {there}" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == there
-    later = campaigns.anchors(actor=system(published.domain))
+    later = campaigns.write_anchors_bundle(actor=system(published.domain))
     assert json.loads(later.config)["server"] == there
     forgotten = {name: value for name, value in json.loads(later.config).items() if name != "server"}
     with pytest.raises(InvalidError, match=f"sends devices to {there}"):
         upload(published.domain, later, forgotten)
-    back = campaigns.anchors(actor=system(published.domain), server="")
+    back = campaigns.write_anchors_bundle(actor=system(published.domain), server="")
     release = published.release(upload(published.domain, back))
     assert any("MOVE BACK to their factory server" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == ""
     with pytest.raises(InvalidError, match="in lower case"):
-        campaigns.anchors(actor=system(published.domain), server="fleet.example")
+        campaigns.write_anchors_bundle(actor=system(published.domain), server="fleet.example")
 
 
 def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(domain, hardware_model):
     with pytest.raises(DeniedError):
-        campaigns.anchors(actor=person(domain, "operator"))
+        campaigns.write_anchors_bundle(actor=person(domain, "operator"))
     root = Authority.objects.get(domain=domain, kind="root")
     with pytest.raises(ConflictError, match="at least one root"):
-        campaigns.anchors(actor=system(domain), drop=frozenset({root.fingerprint}))
+        campaigns.write_anchors_bundle(actor=system(domain), drop=frozenset({root.fingerprint}))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_slot_of_configurations_is_for_nothing_else(domain, campaign, worksh
 
 def test_the_officers_see_whom_they_erase(published, enrol):
     one = enrol("old-1").device
-    made = campaigns.anchors(actor=system(published.domain), wipe=[one])
+    made = campaigns.write_anchors_bundle(actor=system(published.domain), wipe=[one])
     assert json.loads(made.config)["wipe"] == [one.key]
     release = published.release(upload(published.domain, made))
     assert any("ERASES" in line and one.key in line for line in published.told(release.statement))
@@ -150,7 +150,7 @@ FURTHER = {"time_sources": ["time.example", "ntp.example:123"], "policy_keys": [
 
 
 def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until_they_say_otherwise(published):
-    made = campaigns.anchors(actor=system(published.domain), further=FURTHER)
+    made = campaigns.write_anchors_bundle(actor=system(published.domain), further=FURTHER)
     kept = upload(published.domain, made)
     assert "c2VhbGVk" not in json.dumps(kept.facts)
     release = published.release(kept)
@@ -160,7 +160,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
     assert "delivers the secret wifi, encrypted" in told
     assert "c2VhbGVk" not in told
     assert campaigns.orders_in_force(published.domain.slug) == FURTHER
-    later = campaigns.anchors(actor=system(published.domain), further={"secrets": {}})
+    later = campaigns.write_anchors_bundle(actor=system(published.domain), further={"secrets": {}})
     document = json.loads(later.config)
     assert (document["time_sources"], document["secrets"]) == (FURTHER["time_sources"], {})
     forgotten = {name: value for name, value in document.items() if name != "policy_keys"}
@@ -181,7 +181,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
 )  # fmt: skip
 def test_orders_that_cannot_be_meant_are_refused_everywhere(published, odd):
     with pytest.raises(InvalidError, match=next(iter(odd))):
-        campaigns.anchors(actor=system(published.domain), further=odd)
-    made = campaigns.anchors(actor=system(published.domain))
+        campaigns.write_anchors_bundle(actor=system(published.domain), further=odd)
+    made = campaigns.write_anchors_bundle(actor=system(published.domain))
     with pytest.raises(InvalidError, match=next(iter(odd))):
         upload(published.domain, made, {**json.loads(made.config), **odd})

@@ -24,7 +24,7 @@ def attack(folder, act, **body):
     image.write_bytes(b"artefact")
     scratch.mkdir()
     try:
-        return sandbox.run("tests.ota.hostile", {"act": act, **body}, {"image": image}, scratch, 60).answer
+        return sandbox.run_confined("tests.ota.hostile", {"act": act, **body}, {"image": image}, scratch, 60).answer
     finally:
         assert image.read_bytes() == b"artefact"
 

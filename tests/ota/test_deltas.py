@@ -218,7 +218,7 @@ class Stage:
 
     @property
     def actor(self):
-        return actors.device(self.domain.slug, self.one.device.key)
+        return actors.device_actor(self.domain.slug, self.one.device.key)
 
     def roll_out(self):
         made = rollouts.create(
@@ -229,13 +229,13 @@ class Stage:
         rollouts.tick(domain=self.domain)
 
     def ticks(self):
-        while deltas.tick(domain=self.domain):
+        while deltas.make_missing_patch(domain=self.domain):
             pass
 
     def row(self):
         import json
 
-        data = director.metadata(actor=self.actor, device=self.one.device, nonce=b"n" * 16)
+        data = director.director_document(actor=self.actor, device=self.one.device, nonce=b"n" * 16)
         return json.loads(data)["signed"]["assignments"][0]
 
 
@@ -247,7 +247,7 @@ def stage(published, enrol):
 def read_by_tick(domain):
     """Return how many queries a run of the job asks, and whether it reads assignments or devices."""
     with CaptureQueriesContext(connection) as asked:
-        deltas.tick(domain=domain)
+        deltas.make_missing_patch(domain=domain)
     tables = ('"ota_assignment"', '"devices_device"', '"devices_twin"')
     return len(asked), any(table in query["sql"] for query in asked for table in tables)
 
@@ -264,7 +264,7 @@ def test_devices_are_looked_at_only_when_a_rollout_has_gone_on(stage):
         assert read_by_tick(stage.domain) == (3, False)
     action = Assignment.objects.get(closed_at=None)
     said = Feedback("finished")
-    assignments.feedback(actor=stage.actor, device=stage.one.device, action_id=action.action_id, said=said)
+    assignments.store_feedback(actor=stage.actor, device=stage.one.device, action_id=action.action_id, said=said)
     assert read_by_tick(stage.domain)[1], "the only device has ended its update"
     assert read_by_tick(stage.domain) == (3, False)
     Recent.forget_all()  # as after ten minutes, and in another process
@@ -277,13 +277,13 @@ def test_old_patches_that_nobody_waits_for_are_forgotten_in_pieces_once_an_hour(
     old, new = clock.now() - 2 * deltas.KEPT, clock.now()
     for number, at in enumerate([old] * 5 + [new]):
         Delta.objects.create(domain=stage.domain, result=f"{number:064x}", format="bsdiff", made_at=at)
-    assert not deltas.tick(domain=stage.domain)
+    assert not deltas.make_missing_patch(domain=stage.domain)
     assert [one.made_at for one in Delta.objects.all()] == [new]
     Delta.objects.update(made_at=old)
-    assert not deltas.tick(domain=stage.domain)
+    assert not deltas.make_missing_patch(domain=stage.domain)
     assert Delta.objects.exists()
     Recent.forget_all()
-    assert not deltas.tick(domain=stage.domain)
+    assert not deltas.make_missing_patch(domain=stage.domain)
     assert not Delta.objects.exists()
 
 
@@ -291,7 +291,7 @@ def test_old_patches_that_nobody_waits_for_are_forgotten_in_pieces_once_an_hour(
 def test_an_image_that_was_collected_since_the_plan_was_made_is_left_out(stage):
     stage.report(appliers=ABLE)
     stage.roll_out()
-    assert deltas.tick(domain=stage.domain)
+    assert deltas.make_missing_patch(domain=stage.domain)
     stage.old.files.update(collected_at=clock.now())
     stage.ticks()
     left = {one.base for one in Delta.objects.filter(domain=stage.domain)[1:]}
@@ -302,12 +302,12 @@ def test_an_image_that_was_collected_since_the_plan_was_made_is_left_out(stage):
 def test_a_device_that_can_apply_patches_is_given_one(stage):
     stage.report(appliers=ABLE)
     stage.roll_out()
-    assert patches.progress(stage.new) is None
-    assert deltas.tick(domain=stage.domain)
+    assert patches.patch_progress(stage.new) is None
+    assert deltas.make_missing_patch(domain=stage.domain)
     wanted = len(CANDIDATE_NAMES) + 1
-    assert patches.progress(stage.new) == (1, wanted)
+    assert patches.patch_progress(stage.new) == (1, wanted)
     stage.ticks()
-    assert patches.progress(stage.new) == (wanted, wanted)
+    assert patches.patch_progress(stage.new) == (wanted, wanted)
     made = Delta.objects.filter(domain=stage.domain)
     assert {one.format for one in made if one.base} == set(CANDIDATE_NAMES)
     assert [one.format for one in made if not one.base] == ["muster-1"]
@@ -323,7 +323,7 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     assert (delta["base"], delta["format"]) == ("", "muster-1"), "these images pack so well that no patch pays"
     assert not any(one.trouble for one in made)
     file = downloads.by_digest(actor=stage.actor, device=stage.one.device, sha256=delta["sha256"])
-    old = b"" if not delta["base"] else downloads.blobs.store().path(delta["base"]).read_bytes()
+    old = b"" if not delta["base"] else downloads.blobs.blob_store().path(delta["base"]).read_bytes()
     image = CANDIDATES[delta["format"]].apply(old, file.path.read_bytes(), row["length"])
     assert hashlib.sha256(image).hexdigest() == row["sha256"]
 
@@ -337,9 +337,9 @@ def failing(stage, many, failures):
         row = schedule_assignment(rollout=rollout, wave=wave, device=other, bundle=stage.new)
         row.status = "scheduled"
         row.save()
-        who = actors.device(stage.domain.slug, other.key)
+        who = actors.device_actor(stage.domain.slug, other.key)
         trouble = "the patched image is not the signed one" if number < failures else ""
-        deltas.tried(actor=who, device=other, action_id=row.action_id, format_="muster-1", trouble=trouble)
+        deltas.note_patch_result(actor=who, device=other, action_id=row.action_id, format_="muster-1", trouble=trouble)
     return rollout
 
 
@@ -403,7 +403,7 @@ def test_a_patch_of_nobodys_action_is_not_given_out(stage, enrol):
     stage.ticks()
     sha256 = Delta.objects.filter(domain=stage.domain, trouble="").first().sha256
     other = enrol("delta-2")
-    actor = actors.device(stage.domain.slug, other.device.key)
+    actor = actors.device_actor(stage.domain.slug, other.device.key)
     with pytest.raises(NotFoundError):
         downloads.by_digest(actor=actor, device=other.device, sha256=sha256)
 

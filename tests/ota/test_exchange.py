@@ -10,7 +10,7 @@ from onnx import parser
 from devices import runtime
 from ota import fit
 from ota.errors import ManifestError, RefusedBundleError
-from ota.fit import ModelCapacity, verdict
+from ota.fit import ModelCapacity, fit_verdict
 from ota.formats import graph, onnx_model, tflite
 from ota.formats.judgement import Judgement
 from ota.manifest import agreement, parse_manifest
@@ -34,7 +34,9 @@ FACTS = {
 
 
 def told(profile, **facts):
-    found = verdict("model", "tflite", {**FACTS, **facts}, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
+    found = fit_verdict(
+        "model", "tflite", {**FACTS, **facts}, ModelCapacity(1 << 20, 1 << 20, runtime.parse_runtime_profile(profile))
+    )
     return [one.sentence for one in found]
 
 
@@ -74,14 +76,14 @@ def test_labels_are_compared_with_the_profile():
 )  # fmt: skip
 def test_a_quantisation_that_cannot_be_meant_is_refused(changes):
     with pytest.raises(InvalidError, match="field inputs"):
-        runtime.profile(given(**changes))
+        runtime.parse_runtime_profile(given(**changes))
     for labels in ([], ["a", "a"], [1], ["a\n"], ["x" * 101], "ab"):
         with pytest.raises(InvalidError, match="field labels"):
-            runtime.profile({"labels": labels})
+            runtime.parse_runtime_profile({"labels": labels})
 
 
 def changed(**after):
-    return [(one.acknowledgement, one.text) for one in fit.changes(FACTS, {**FACTS, **after})]
+    return [(one.acknowledgement, one.text) for one in fit.port_changes(FACTS, {**FACTS, **after})]
 
 
 @regression("R14", "scale, zero point, shape, type or labels that differ from the model before")
@@ -107,18 +109,18 @@ def test_each_difference_to_the_model_before_is_named():
 
 
 def test_quantisation_is_read_from_both_formats():
-    found = tflite.inspect(graph.read_model(models.dense((16, 4))))
+    found = tflite.inspect_tflite(graph.read_model(models.dense((16, 4))))
     assert (found["inputs"][0]["scale"], found["inputs"][0]["zero_point"]) == ("0.0500000007", 0)
     head = '<ir_version: 8, opset_import: ["" : 13]> g (int8[1,4] x) => (int8[1,4] y)'
     constants = "<float s = {0.05}, int8 z = {3}, float[2] many = {0.1, 0.2}>"
     body = "{ f = DequantizeLinear (x, s, z) y = QuantizeLinear (f, s, z) }"
-    found = onnx_model.inspect(parser.parse_model(f"{head} {constants} {body}").SerializeToString())
+    found = onnx_model.inspect_onnx(parser.parse_model(f"{head} {constants} {body}").SerializeToString())
     assert [(one["scale"], one["zero_point"]) for one in (*found["inputs"], *found["outputs"])] == [
         ("0.0500000007", 3)
     ] * 2
     channels = "{ f = DequantizeLinear <axis = 1> (x, many) y = QuantizeLinear (f, s, z) }"
     with pytest.raises(RefusedBundleError, match="per channel"):
-        onnx_model.inspect(parser.parse_model(f"{head} {constants} {channels}").SerializeToString())
+        onnx_model.inspect_onnx(parser.parse_model(f"{head} {constants} {channels}").SerializeToString())
 
 
 @regression("R14", "an input with one scale for each channel")
@@ -151,13 +153,13 @@ class TestBeforeOfficersSign:
         published.release(make("1.0.0"))
         reordered = make("2.0.0", labels=["yes", "no"])
         with pytest.raises(RefusedBundleError, match=r"labels are reordered.*put 'labels-changed' into `acknowledges`"):
-            releases.prepare(actor=system(published.domain), bundle=reordered)
+            releases.prepare_release(actor=system(published.domain), bundle=reordered)
         other_scale = make("3.0.0", ["labels-changed"], labels=["yes", "no"], inputs=[{**PORT, "scale": "0.1"}])
         with pytest.raises(RefusedBundleError, match="'io-changed'"):
-            releases.prepare(actor=system(published.domain), bundle=other_scale)
-        releases.prepare(actor=system(published.domain), bundle=make("4.0.0"))
+            releases.prepare_release(actor=system(published.domain), bundle=other_scale)
+        releases.prepare_release(actor=system(published.domain), bundle=make("4.0.0"))
         both = make("5.0.0", ["labels-changed", "io-changed"], labels=["yes", "no"], inputs=[{**PORT, "scale": "0.1"}])
-        statement = releases.prepare(actor=system(published.domain), bundle=both).statement
+        statement = releases.prepare_release(actor=system(published.domain), bundle=both).statement
         assert "labels are reordered: 0: 'no' -> 'yes'" in statement.summary
         assert "input 0 changes from INT8 1x4 scale 0.05" in statement.summary
 
@@ -177,7 +179,9 @@ def test_labels_are_signed_with_the_bundle_and_shown(workshop):
         with pytest.raises(ManifestError, match="labels"):
             parse_manifest(canonical.dumps(manifest_of(workshop, fit={"labels": labels})))
     model = graph.read_model(models.dense((16, 4)))
-    assert agreement.check_agreement(said, Judgement({**tflite.inspect(model), "flash": 9}, [])).facts["labels"] == [
+    assert agreement.check_agreement(said, Judgement({**tflite.inspect_tflite(model), "flash": 9}, [])).facts[
+        "labels"
+    ] == [
         "no",
         "yes",
     ]
@@ -188,8 +192,10 @@ def test_an_opaque_model_is_compared_by_what_its_author_declares(workshop):
     """Nothing in the file says what it needs, so that the fit gate goes by bundle.json."""
     opaque = {**manifest_of(workshop, fit={"arena": 4096}), "format": "generic"}
     facts = agreement.check_agreement(parse_manifest(canonical.dumps(opaque)), Judgement({"flash": 9}, [])).facts
-    assert verdict("model", "generic", facts, ModelCapacity(1 << 20, 8192)) == []
-    assert [one.kind for one in verdict("model", "generic", facts, ModelCapacity(1 << 20, 1024))] == ["arena_exceeded"]
+    assert fit_verdict("model", "generic", facts, ModelCapacity(1 << 20, 8192)) == []
+    assert [one.kind for one in fit_verdict("model", "generic", facts, ModelCapacity(1 << 20, 1024))] == [
+        "arena_exceeded"
+    ]
 
 
 @pytest.mark.django_db
@@ -230,7 +236,9 @@ class TestFromUploadToSignature:
         bundle = upload("2.0.0", model, ["yes", "no"], ["labels-changed"])
         assert bundle.facts["labels"] == ["yes", "no"]
         assert "labels are reordered" in bundle.facts["changes"][0]
-        shown = "\n".join(published.told(releases.prepare(actor=system(published.domain), bundle=bundle).statement))
+        shown = "\n".join(
+            published.told(releases.prepare_release(actor=system(published.domain), bundle=bundle).statement)
+        )
         assert "ACKNOWLEDGES labels-changed" in shown
         assert "yes" in shown.partition("label")[2]
 
@@ -238,7 +246,7 @@ class TestFromUploadToSignature:
     def test_a_change_is_compared_again_when_it_is_published(self, published, upload):
         model, who = models.dense((16, 4)), system(published.domain)
         made = [upload("1.0.0", model, ["no", "yes"]), upload("2.0.0", model, ["yes", "no"])]
-        first, second = (releases.prepare(actor=who, bundle=one).statement for one in made)
+        first, second = (releases.prepare_release(actor=who, bundle=one).statement for one in made)
         published.publish(first)
         with pytest.raises(RefusedBundleError, match="labels are reordered"):
             statements.publish(actor=who, statement=second)
@@ -264,6 +272,6 @@ class TestFromUploadToSignature:
     def test_a_request_that_is_prepared_again_says_what_changes_now(self, published, upload):
         model, who = models.dense((16, 4)), system(published.domain)
         later = upload("2.0.0", model, ["yes", "no"], ["labels-changed"])
-        assert "reordered" not in releases.prepare(actor=who, bundle=later).statement.summary
+        assert "reordered" not in releases.prepare_release(actor=who, bundle=later).statement.summary
         published.release(upload("1.0.0", model, ["no", "yes"]))
-        assert "labels are reordered" in releases.prepare(actor=who, bundle=later).statement.summary
+        assert "labels are reordered" in releases.prepare_release(actor=who, bundle=later).statement.summary

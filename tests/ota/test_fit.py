@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from devices import runtime
 from devices.services import hardware
 from ota.errors import RefusedBundleError
-from ota.fit import ModelCapacity, verdict
+from ota.fit import ModelCapacity, fit_verdict
 from ota.formats import graph, onnx_model, tflite
 from ota.models import Bundle
 from ota.planning import WavePlan
@@ -23,7 +23,7 @@ PORT = {"shape": [1, 16], "dtype": "INT8"}
 
 def facts_of(data):
     model = graph.read_model(data)
-    found = tflite.inspect(model)
+    found = tflite.inspect_tflite(model)
     return {**found, "flash": len(data), "arena": {"need": found["arena"]["predicted"], "source": "predicted"}}
 
 
@@ -34,7 +34,10 @@ def facts():
 
 def codes(facts, profile, form="tflite"):
     return [
-        one.kind for one in verdict("model", form, facts, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
+        one.kind
+        for one in fit_verdict(
+            "model", form, facts, ModelCapacity(1 << 20, 1 << 20, runtime.parse_runtime_profile(profile))
+        )
     ]
 
 
@@ -69,7 +72,9 @@ def test_a_profile_that_knows_all_the_model_needs_lets_it_through(facts):
     ],
 )
 def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, code, sentence):
-    found = verdict("model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
+    found = fit_verdict(
+        "model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, runtime.parse_runtime_profile(profile))
+    )
     assert found[0].kind == code
     assert found[0].sentence == sentence
     assert found[0].to_dict()["text"] == sentence
@@ -77,7 +82,7 @@ def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, co
 
 def test_an_operator_of_a_newer_version_is_refused_with_both_versions(facts):
     newer = {**facts, "operators": {"CONV_2D": {"count": 1, "version": 5}}}
-    [one] = verdict("model", "tflite", newer, ModelCapacity(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
+    [one] = fit_verdict("model", "tflite", newer, ModelCapacity(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
     assert (one.kind, one.context["subject"], one.context["need"], one.context["have"]) == (
         "op_version",
         "CONV_2D",
@@ -96,14 +101,14 @@ def test_custom_operators_count_only_by_their_own_list(facts):
 def test_a_factor_for_the_kernels_concerns_predictions_only(facts):
     need = facts["arena"]["need"]
     tight = ModelCapacity(1 << 20, need, {"kernel_factor": "1.5"})
-    [one] = verdict("model", "tflite", facts, tight)
+    [one] = fit_verdict("model", "tflite", facts, tight)
     assert (one.kind, one.context["need"]) == ("arena_exceeded", -(-need * 3 // 2))
     declared = {**facts, "arena": {"need": need, "source": "declared"}}
-    assert verdict("model", "tflite", declared, tight) == []
+    assert fit_verdict("model", "tflite", declared, tight) == []
 
 
 def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
-    found = onnx_model.inspect(models.matmul())
+    found = onnx_model.inspect_onnx(models.matmul())
     facts = {**found, "flash": 99, "arena": {"need": 0, "source": "not measured"}}
     ports = {
         side: [{"shape": one["shape"], "dtype": one["dtype"]} for one in found[side]] for side in ("inputs", "outputs")
@@ -112,7 +117,10 @@ def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
 
     def told(profile, arena=0):
         return [
-            one.kind for one in verdict("model", "onnx", facts, ModelCapacity(1 << 20, arena, runtime.profile(profile)))
+            one.kind
+            for one in fit_verdict(
+                "model", "onnx", facts, ModelCapacity(1 << 20, arena, runtime.parse_runtime_profile(profile))
+            )
         ]
 
     assert told(fitting_) == []
@@ -143,7 +151,7 @@ def test_a_dimension_that_a_model_leaves_open_matches_any_number(facts):
 )  # fmt: skip
 def test_a_profile_that_cannot_be_meant_is_refused(profile):
     with pytest.raises(InvalidError, match="runtime profile"):
-        runtime.profile(profile)
+        runtime.parse_runtime_profile(profile)
 
 
 WORD = st.sampled_from(["", "all", "tflm", "CONV_2D", "INT8", "1.5", "shape", "dtype", "conv"])
@@ -157,10 +165,10 @@ ANY = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted(runtime.FIELDS)), ANY, max_size=4))
 def test_whatever_is_given_is_refused_or_can_be_compared(facts, document):
     try:
-        profile = runtime.profile(document)
+        profile = runtime.parse_runtime_profile(document)
     except InvalidError:
         return
-    for one in verdict("model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, profile)):
+    for one in fit_verdict("model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, profile)):
         assert one.sentence
 
 
@@ -180,14 +188,14 @@ class TestInTheFleet:
         return Bundle.objects.get(pk=bundle.pk)
 
     def describe(self, published, profile):
-        return hardware.describe(actor=system(published.domain), model=published.hardware, profile=profile)
+        return hardware.set_runtime_profile(actor=system(published.domain), model=published.hardware, profile=profile)
 
     def test_what_does_not_fit_is_not_released(self, published, model):
         self.describe(published, {"ops": {}})
         with pytest.raises(RefusedBundleError, match="no operator FULLY_CONNECTED"):
-            releases.prepare(actor=system(published.domain), bundle=model)
+            releases.prepare_release(actor=system(published.domain), bundle=model)
         self.describe(published, {})
-        releases.prepare(actor=system(published.domain), bundle=model)
+        releases.prepare_release(actor=system(published.domain), bundle=model)
 
     def test_what_does_not_fit_any_more_is_not_rolled_out(self, published, model, enrol):
         enrol("dev-1")
@@ -215,10 +223,10 @@ class TestInTheFleet:
         assert (made.state, made.waves.get().state) == ("running", "open")
 
     def test_the_matrix_says_what_fits_what_now(self, published, model):
-        [row] = fitting.matrix(actor=system(published.domain)).rows
+        [row] = fitting.fit_matrix(actor=system(published.domain)).rows
         assert (row.bundle, row.cells) == (model, ([],))
         self.describe(published, {"runtime": "onnx"})
-        found = fitting.matrix(actor=system(published.domain))
+        found = fitting.fit_matrix(actor=system(published.domain))
         assert [one.name for one in found.models] == [published.hardware.name]
         assert [one.kind for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
 
@@ -226,7 +234,7 @@ class TestInTheFleet:
         published.release(published.bundle("2.0.0", 2))
         needs = {**model.manifest, "requires": [{"component": "app", "min_counter": 3}]}
         model.manifest = needs
-        [one] = fitting.reasons(model, published.hardware)
+        [one] = fitting.incompatibility_reasons(model, published.hardware)
         assert (one.kind, one.context["subject"], one.context["need"], one.context["have"]) == (
             "needs_firmware",
             "app",
@@ -235,7 +243,7 @@ class TestInTheFleet:
         )
         assert "it depends on app with a security counter of at least 3, and the newest release has 2" in one.sentence
         needs["requires"] = [{"component": "app", "min_counter": 2}, {"component": "never-released", "min_counter": 9}]
-        assert fitting.reasons(model, published.hardware) == []
+        assert fitting.incompatibility_reasons(model, published.hardware) == []
 
     def test_a_description_stands_in_the_ledger(self, published):
         self.describe(published, {"runtime": "tflm"})

@@ -1,4 +1,4 @@
-"""Damaged artefacts end in a refusal, soon, whatever was changed: 1,000 of each here, 10,000 in ``make judge``."""
+"""Damaged artefacts end in a refusal, soon, whatever was changed: 1,000 of each here, 10,000 in ``make acceptance``."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ def test_readers_of_descriptions_refuse_and_nothing_else(name):
     assert mutations.survives(target, 500) == []
 
 
-#: ``make judge`` sends 200 of each format
+#: ``make acceptance`` sends 200 of each format
 UPLOADS = int(os.environ.get("MUSTER_MUTATED_UPLOADS", "5"))
 FORMATS = ["mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx", "oms"]
 

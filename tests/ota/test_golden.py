@@ -75,7 +75,7 @@ class TestFormat:
         ],
     )  # fmt: skip
     def test_the_largest_difference_counts_and_wraps_nowhere(self, wanted, got, off):
-        assert golden.difference(wanted.tobytes(), got) == off
+        assert golden.largest_difference(wanted.tobytes(), got) == off
 
 
 class TestTolerance:
@@ -93,10 +93,10 @@ class TestTolerance:
         assert golden.is_wide([GoldenVector((b"",), (values.tobytes(),), tolerance)], [dtype]) is wide
 
     def test_the_usual_one_is_a_step_or_a_thousandth(self):
-        assert golden.usual([(b"\x01",)], ["i1"]) == 1
-        assert golden.usual([(np.float32([-8]).tobytes(),)], ["f4"]) == 0.008
+        assert golden.usual_tolerance([(b"\x01",)], ["i1"]) == 1
+        assert golden.usual_tolerance([(np.float32([-8]).tobytes(),)], ["f4"]) == 0.008
         mixed = [(b"\x01", np.float32([0.9]).tobytes())]
-        tolerance = golden.usual(mixed, ["i1", "f4"])
+        tolerance = golden.usual_tolerance(mixed, ["i1", "f4"])
         assert not golden.is_wide([GoldenVector((b"",), mixed[0], tolerance)], ["INT8", "FLOAT32"])
 
     def test_each_output_is_judged_by_its_own_reach(self):
@@ -146,9 +146,9 @@ class TestInterpreter:
         model, vectors = tmp_path / "m.tflite", tmp_path / "golden.cbor"
         model.write_bytes(MODEL)
         vectors.write_bytes(GOLDEN)
-        assert measuring.measure(model, vectors) == measuring.Trial(runs=True, total=1264, head=32)
+        assert measuring.measure_model(model, vectors) == measuring.Trial(runs=True, total=1264, head=32)
         model.write_bytes(MODEL[:200])
-        found = measuring.measure(model)
+        found = measuring.measure_model(model)
         assert not found.runs
         assert found.message
 
@@ -209,9 +209,9 @@ class TestUpload:
         assert kept.facts["golden"] == {"cases": vectors.CASES, "tolerance": "1"}
         said = {one["check"]: one for one in kept.report}
         assert said["golden vectors"]["outcome"] == f"all {vectors.CASES} match"
-        assert said["golden vectors"]["tool"] == measuring.tool()
+        assert said["golden vectors"]["tool"] == measuring.interpreter_version()
         assert kept.facts["arena"]["source"] == "measured"
-        assert kept.facts["arena"]["need"] == fit.margin(1264)
+        assert kept.facts["arena"]["need"] == fit.arena_margin(1264)
 
     def test_a_model_that_does_not_compute_what_its_vectors_say_is_refused(self, forge):
         refused(forge, r"Golden vector 1 fails: .* differs by \d+, and the tolerance is 1", data=models.dense(seed=2))
@@ -247,11 +247,11 @@ class TestUpload:
     def test_a_model_that_the_interpreter_does_not_run_fits_no_device_that_has_it(self, forge, hardware_model):
         kept = forge(data=models.dense((16, 8, 4), operator="FLOOR_MOD"), vectors_=None)
         assert not kept.facts["trial"]["runs"]
-        [one] = fitting.reasons(kept, hardware_model)
+        [one] = fitting.incompatibility_reasons(kept, hardware_model)
         assert one.kind == "does_not_run"
         assert re.search("does not run it: .+", one.sentence)
         hardware_model.runtime = {"runtime": "litert"}
-        assert fitting.reasons(kept, hardware_model) == []
+        assert fitting.incompatibility_reasons(kept, hardware_model) == []
         refused_data = models.dense((16, 8, 4), operator="FLOOR_MOD")
         with pytest.raises(RefusedBundleError, match="cannot be run"):
             forge(data=refused_data, version="1.0.1")
@@ -274,9 +274,9 @@ class TestReported:
         return run
 
     def tell(self, device, digest, arena, *, confirmed=True):
-        who = actors.device(device.domain.slug, device.key)
+        who = actors.device_actor(device.domain.slug, device.key)
         rows = {"model.wake": {"sha256": digest, "arena": arena, "confirmed": confirmed}}
-        arenas.reported(actor=who, device=device, components=rows)
+        arenas.note_arenas(actor=who, device=device, components=rows)
 
     def test_the_median_of_a_hardware_model_decides(self, forge, hardware_model, enrol, given):
         kept = forge(fit={"arena": 5000})
@@ -290,19 +290,21 @@ class TestReported:
         for device in devices[:2]:
             self.tell(device, digest, 1 << 40)
         again = Bundle.objects.get(pk=kept.pk)
-        assert fitting.facts(again, hardware_model)["arena"]["source"] == "declared"  # two are too few
+        assert fitting.bundle_facts(again, hardware_model)["arena"]["source"] == "declared"  # two are too few
         for device in devices:
             self.tell(device, digest, 50_000)
-        [one] = fitting.reasons(Bundle.objects.get(pk=kept.pk), hardware_model)
+        [one] = fitting.incompatibility_reasons(Bundle.objects.get(pk=kept.pk), hardware_model)
         assert (one.kind, one.context["need"], one.context["source"]) == ("arena_exceeded", 50_000, "reported")
         for device, arena in zip(devices, (9000, 9100, 1 << 40), strict=True):
             self.tell(device, digest, arena)
         again = Bundle.objects.get(pk=kept.pk)
-        assert fitting.facts(again, hardware_model)["arena"]["need"] == 9100
-        assert fitting.reasons(again, hardware_model) == []
+        assert fitting.bundle_facts(again, hardware_model)["arena"]["need"] == 9100
+        assert fitting.incompatibility_reasons(again, hardware_model) == []
         for device in devices:
             self.tell(device, digest, 1)
-        assert fitting.facts(Bundle.objects.get(pk=kept.pk), hardware_model)["arena"]["need"] == 1264  # as measured
+        assert (
+            fitting.bundle_facts(Bundle.objects.get(pk=kept.pk), hardware_model)["arena"]["need"] == 1264
+        )  # as measured
 
     def test_a_report_brings_it(self, forge, enrol, given):
         kept, one = forge(), enrol("dev-1")
@@ -311,7 +313,7 @@ class TestReported:
         body = {"device": one.device.key, "sequence": 1, "components": {"model.wake": component}}
         payload = cbor2.dumps(body)
         signature = one.key.sign(payload, ec.ECDSA(hashes.SHA256()))
-        who = actors.device(one.device.domain.slug, one.device.key)
+        who = actors.device_actor(one.device.domain.slug, one.device.key)
         reports.receive_report(
             actor=who, device=one.device, payload=payload, signature=signature, certificate=bytes(one.certificate.der)
         )

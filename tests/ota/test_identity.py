@@ -60,7 +60,7 @@ def anna(request, workshop):
     if request.param == "p256":
         for path in workshop.folder.glob("anna.*"):
             path.unlink()
-        keys.generate(workshop.folder, "anna", p256=True)
+        keys.generate_key(workshop.folder, "anna", p256=True)
     workshop.ceremony()
     return workshop
 
@@ -79,7 +79,7 @@ def signed_next(workshop, change):
 
 @regression("V1", "one key under a second id, name and spelling in the next root")
 def test_a_key_in_another_spelling_takes_no_second_seat(anna, tmp_path):
-    _, key = keys.officer(anna.folder / "anna.pub.json")
+    _, key = keys.load_officer(anna.folder / "anna.pub.json")
     for spelling in spellings(key):
         new = signed_next(anna, lambda root, spelling=spelling: forge(root, key, spelling))
         with pytest.raises(MetadataError, match="list one key twice"):
@@ -131,8 +131,8 @@ def test_a_certified_key_is_nobodys(published, enrol):
 
 @regression("V1", "two people of one name; a name with another case")
 def test_people_of_one_name_are_one(published):
-    keys.generate(published.folder, "Anna")
-    _, other = keys.officer(published.folder / "Anna.pub.json")
+    keys.generate_key(published.folder, "Anna")
+    _, other = keys.load_officer(published.folder / "Anna.pub.json")
     new = signed_next(published, lambda root: root.add_key(other, "targets"))
     with pytest.raises(MetadataError, match="different people"):
         metadata.install_root(actor=system(published.domain), root=new)
@@ -158,7 +158,7 @@ def test_a_second_key_of_one_person_takes_no_seat(published, tmp_path, name):
 
 @regression("V1", "a key whose type or scheme is not that of its bytes")
 def test_a_key_is_what_it_says(published):
-    _, carla = keys.officer(published.folder / "carla.pub.json")
+    _, carla = keys.load_officer(published.folder / "carla.pub.json")
     pem = ec.generate_private_key(ec.SECP384R1()).public_key()
     text = pem.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     for facts in (
@@ -175,9 +175,11 @@ def test_a_key_is_what_it_says(published):
 @regression("V1", "a release signed twice with one key under two ids")
 def test_signatures_are_counted_by_key(published):
     """Were such a root installed by an older version, nothing would be published under it."""
-    private = keys.signer(published.folder / "anna.key")
+    private = keys.load_signer(published.folder / "anna.key")
     root = forge(Metadata[Root].from_bytes(published.root).signed, private.public_key, upper)
-    targets = documents.renewal(Targets(version=1, delegations=documents.delegations(root, 1)), 2, clock.now())
+    targets = documents.renewed_document(
+        Targets(version=1, delegations=documents.bin_delegations(root, 1)), 2, clock.now()
+    )
     twin = CryptoSigner(private._private_key, root.keys["f" * 64])
     targets.sign(private, append=True)
     targets.sign(twin, append=True)

@@ -25,7 +25,7 @@ def small(workshop):
     """Return a workshop whose officers have P-256 keys."""
     for name in ("anna", "bruno", "carla"):
         (workshop.folder / f"{name}.key").unlink()
-        keys.generate(workshop.folder, name, p256=True)
+        keys.generate_key(workshop.folder, name, p256=True)
     workshop.ceremony()
     (workshop.folder / "root.json").write_bytes(workshop.root)
     return workshop
@@ -39,39 +39,39 @@ def offered(workshop, enrol, release):
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
     made = schedule_assignment(rollout=rollout, wave=wave, device=one.device, bundle=release.bundle)
     offer_assignment(actor=system(workshop.domain), assignment=made)
-    return one.device, actors.device(workshop.domain.slug, one.device.key)
+    return one.device, actors.device_actor(workshop.domain.slug, one.device.key)
 
 
 def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     release = small.release(small.bundle())
     device, actor = offered(small, enrol, release)
-    envelope = manifests.current(actor=actor, device=device)
+    envelope = manifests.current_envelope(actor=actor, device=device)
     assert len(envelope) <= 400
     device.twin.refresh_from_db()
     assert protection_of(device).grade == "unproven", "it has asked, and told nothing of what it runs"
-    who = micro.people(small.folder / "root.json")
+    who = micro.release_officers(small.folder / "root.json")
     assert (len(who.keys), who.threshold) == (3, 2)
     state, hardware = StateFile(tmp_path / "disk"), device.hardware_model
     ids = (str(hardware.vendor_id), str(hardware.class_id))
-    found = micro.assignment(envelope, who, state, *ids)
+    found = micro.read_assignment(envelope, who, state, *ids)
     image = release.bundle.image
     assert (found.component, found.length, found.sha256) == ("app", image.size, image.sha256)
-    micro.installed(state, found)
+    micro.store_sequence(state, found)
     with pytest.raises(RefusedError, match="not above"):
-        micro.assignment(envelope, who, state, *ids)
+        micro.read_assignment(envelope, who, state, *ids)
     with pytest.raises(RefusedError, match="other hardware"):
-        micro.assignment(envelope, who, StateFile(tmp_path / "other"), ids[0], ids[0])
+        micro.read_assignment(envelope, who, StateFile(tmp_path / "other"), ids[0], ids[0])
 
 
 def test_a_server_alone_makes_no_manifest(small, enrol, tmp_path):
     release = small.release(small.bundle())
     device, actor = offered(small, enrol, release)
-    image, manifest, signatures = suit.read_envelope(manifests.current(actor=actor, device=device))
-    who, state = micro.people(small.folder / "root.json"), StateFile(tmp_path / "disk")
+    image, manifest, signatures = suit.read_envelope(manifests.current_envelope(actor=actor, device=device))
+    who, state = micro.release_officers(small.folder / "root.json"), StateFile(tmp_path / "disk")
     ids = (str(image.vendor), str(image.hardware))
     for odd in (signatures[:1], [signatures[0]] * 2, [], [signatures[0], bytes(64)]):
         with pytest.raises(RefusedError, match="release officers"):
-            micro.assignment(suit.envelope(manifest, odd), who, state, *ids)
+            micro.read_assignment(suit.suit_envelope(manifest, odd), who, state, *ids)
 
 
 def test_a_withdrawn_release_has_no_manifest_any_more(small, enrol):
@@ -80,18 +80,18 @@ def test_a_withdrawn_release_has_no_manifest_any_more(small, enrol):
     small.publish(releases.withdraw(actor=system(small.domain), release=release, reason="bad").withdrawal)
     Assignment.objects.filter(device=device).update(rollout=None)  # whatever the rows say
     with pytest.raises(NotFoundError):
-        manifests.current(actor=actor, device=device)
+        manifests.current_envelope(actor=actor, device=device)
 
 
 def test_officers_with_other_keys_sign_no_manifest(published, enrol):
     release = published.release(published.bundle())
     device, actor = offered(published, enrol, release)
     with pytest.raises(NotFoundError):
-        manifests.current(actor=actor, device=device)
+        manifests.current_envelope(actor=actor, device=device)
 
 
 def test_a_p256_officer_signs_the_manifest_too_or_not_at_all(small):
-    statement = releases.prepare(actor=system(small.domain), bundle=small.bundle()).statement
+    statement = releases.prepare_release(actor=system(small.domain), bundle=small.bundle()).statement
     import json
 
     whole = json.loads(small.sign(statement, "anna"))
@@ -107,7 +107,7 @@ def test_a_p256_officer_signs_the_manifest_too_or_not_at_all(small):
 
 
 def test_a_sequence_from_the_far_future_is_not_signed(small, monkeypatch):
-    statement = releases.prepare(actor=system(small.domain), bundle=small.bundle()).statement
+    statement = releases.prepare_release(actor=system(small.domain), bundle=small.bundle()).statement
     monkeypatch.setattr(clock, "unix", lambda: 1_000)
     from pki.kernel.errors import InvalidError
 

@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto, helper, parser
 
-from ota.fit import ModelCapacity, changes, verdict
+from ota.fit import ModelCapacity, fit_verdict, port_changes
 from ota.formats import onnx_model
 from tests.regressions import regression
 
@@ -33,11 +33,11 @@ def model(nodes, scale, *, ports=None, further=(), functions=(), domains=("com.a
 
 
 def facts(made):
-    return onnx_model.inspect(made.SerializeToString())
+    return onnx_model.inspect_onnx(made.SerializeToString())
 
 
 def told(before, after):
-    return [(one.acknowledgement, one.text) for one in changes(facts(before), facts(after))]
+    return [(one.acknowledgement, one.text) for one in port_changes(facts(before), facts(after))]
 
 
 WEIGHTS = helper.make_tensor("w", TensorProto.UINT8, [4, 4], [1] * 16)
@@ -200,7 +200,7 @@ def named(*classes):
 
 def reasons(made, runtime):
     found = {**facts(made), "flash": 9, "arena": {"need": 0, "source": "declared"}}
-    return verdict("model", "onnx", found, ModelCapacity(1 << 20, 1 << 20, runtime))
+    return fit_verdict("model", "onnx", found, ModelCapacity(1 << 20, 1 << 20, runtime))
 
 
 def plain(body, head="(float[1,4] x) => (float[1,4] y)"):

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from ota.errors import RefusedBundleError
-from ota.fit import ModelCapacity, verdict
+from ota.fit import ModelCapacity, fit_verdict
 from ota.formats import onnx_graph, onnx_model
 from tests.regressions import regression
 
@@ -167,7 +167,7 @@ def checker_accepts(model):
 
 def refused(model):
     try:
-        onnx_model.inspect(model.SerializeToString())
+        onnx_model.inspect_onnx(model.SerializeToString())
     except RefusedBundleError as error:
         return error.detail
     return ""
@@ -180,7 +180,7 @@ def test_models_are_judged_as_the_checker_judges_and_seen_whole(name):
     model = make()
     assert checker_accepts(model) == (refused(model) == "") == (operators is not None), refused(model)
     if operators is not None:
-        found = onnx_model.inspect(model.SerializeToString())
+        found = onnx_model.inspect_onnx(model.SerializeToString())
         assert {key: one["version"] for key, one in found["operators"].items()} == operators
         assert found["custom_operators"] == [key for key in sorted(operators) if key.startswith("com.acme")]
 
@@ -229,10 +229,11 @@ def test_what_a_policy_refuses_is_refused_with_its_reason(name):
 
 
 def codes(model, profile):
-    found = onnx_model.inspect(model.SerializeToString())
+    found = onnx_model.inspect_onnx(model.SerializeToString())
     facts = {**found, "flash": 99, "arena": {"need": 0, "source": "not measured"}}
     return [
-        (one.kind, one.context["need"]) for one in verdict("model", "onnx", facts, ModelCapacity(1 << 20, 0, profile))
+        (one.kind, one.context["need"])
+        for one in fit_verdict("model", "onnx", facts, ModelCapacity(1 << 20, 0, profile))
     ]
 
 
@@ -252,7 +253,7 @@ def test_the_fit_gate_sees_operators_wherever_they_are():
 @regression("C4", "initialisers that are inputs as well (IR 3)")
 def test_initialisers_are_no_inputs_of_the_application():
     for ir_version in (3, 8):
-        found = onnx_model.inspect(with_initializer(ir_version, as_input=True).SerializeToString())
+        found = onnx_model.inspect_onnx(with_initializer(ir_version, as_input=True).SerializeToString())
         assert [one["name"] for one in found["inputs"]] == ["x"]
 
 
@@ -261,5 +262,5 @@ def test_initialisers_are_no_inputs_of_the_application():
 def test_a_scale_is_read_from_every_form_of_constant(value):
     text = f"s = Constant <{value}> () y = DequantizeLinear (x, s)"
     model = parsed(f"{HEAD}g (int8[1,4] x) => (float[1,4] y) {{ {text} }}")
-    (port,) = onnx_model.inspect(model.SerializeToString())["inputs"]
+    (port,) = onnx_model.inspect_onnx(model.SerializeToString())["inputs"]
     assert (port["scale"], port["zero_point"]) == ("0.25", 0)

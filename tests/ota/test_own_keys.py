@@ -37,7 +37,7 @@ def key_of(kind, domain):
 
 
 def waiting(domain):
-    return x509.load_pem_x509_csr(authorities.csr(actor=system(domain), name="Issuing CA 2")).public_key()
+    return x509.load_pem_x509_csr(authorities.issuing_csr(actor=system(domain), name="Issuing CA 2")).public_key()
 
 
 @pytest.fixture(params=["issuing", "root", "retired", "waiting", "foreign"])
@@ -74,9 +74,9 @@ def test_whichever_comes_first_a_ca_of_devices_vouches_for_no_firmware(domain):
     certificate = another_certificate(private.public_key())
     pem = certificate.public_bytes(PEM).decode()
     key = trust_keys.add(actor=system(domain), name="acme", format="swu", pem=pem)
-    assert trust_keys.strangers([key]) == [key]
+    assert trust_keys.without_device_cas([key]) == [key]
     expected.trust_vendor(actor=system(domain), name="acme", kind="idevid", pem=pem.encode())
-    assert trust_keys.strangers([TrustKey.objects.get(pk=key.pk)]) == []
+    assert trust_keys.without_device_cas([TrustKey.objects.get(pk=key.pk)]) == []
     again = another_certificate(private.public_key()).public_bytes(PEM).decode()
     with pytest.raises(InvalidError, match="must not verify firmware"):
         trust_keys.add(actor=system(domain), name="acme-2", format="rauc", pem=again)

@@ -30,7 +30,7 @@ def rollout(published, hardware_model):
         actor=system(domain), name="r", release=release, waves=[WavePlan(share=1000)], thresholds=Thresholds(1, 1000)
     )
     rollouts.start(actor=system(domain), rollout=made)
-    rollout_steps.run(domain=domain, budget=StepBudget(10))
+    rollout_steps.continue_steps(domain=domain, budget=StepBudget(10))
     for number, one in enumerate(made.assignments.order_by("id")[: DEVICES - 1]):
         PatchTry.objects.create(assignment=one, format="zstd", trouble="odd" if number < 2 else "")
     return made

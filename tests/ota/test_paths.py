@@ -7,7 +7,7 @@ import pytest
 
 from fleet.gateway.ddi.dialect import ROUTES
 from ota.errors import ManifestError
-from ota.manifest.paths import check_path, check_paths, disposition, quote_path
+from ota.manifest.paths import check_path, check_paths, content_disposition, quote_path
 from tests.ota.odd_names import BAD, GOOD
 from tests.regressions import regression
 
@@ -49,7 +49,7 @@ def test_names_of_one_bundle_can_lie_in_one_folder(names):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_header_of_a_download_is_ascii_and_cannot_be_split(name):
-    value = disposition(name)
+    value = content_disposition(name)
     assert value.isascii()
     assert value.isprintable()
     last = name.rsplit("/", 1)[-1]

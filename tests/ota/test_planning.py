@@ -19,19 +19,19 @@ shares = st.lists(st.integers(1, 999), max_size=5).map(sorted)
 @given(names, shares, st.text(max_size=10))
 def test_every_device_is_in_exactly_one_wave_and_the_order_is_stable(devices, cuts, seed):
     plan = [*(WavePlan(share=share) for share in cuts), WavePlan(share=1000)]
-    spread = planning.assign(seed, sorted(devices), plan)
+    spread = planning.assign_waves(seed, sorted(devices), plan)
     assert sorted(name for wave in spread for name in wave) == sorted(devices)
-    assert spread == planning.assign(seed, sorted(devices, reverse=True), plan)
+    assert spread == planning.assign_waves(seed, sorted(devices, reverse=True), plan)
 
 
 def test_the_usual_waves_of_fifty():
-    sizes = [len(wave) for wave in planning.assign("x", [str(n) for n in range(50)], USUAL)]
+    sizes = [len(wave) for wave in planning.assign_waves("x", [str(n) for n in range(50)], USUAL)]
     assert sizes == [1, 12, 37]
 
 
 def test_another_seed_picks_other_devices():
     devices = [str(n) for n in range(50)]
-    assert planning.assign("x", devices, USUAL) != planning.assign("y", devices, USUAL)
+    assert planning.assign_waves("x", devices, USUAL) != planning.assign_waves("y", devices, USUAL)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_plans_that_cannot_work_are_refused(waves, success, errors):
 
 def gate(devices=10, finished=10, failed=0, errors=0, soak=0, age=60):
     tally = WaveTally(devices, finished, failed, errors, targets=50)
-    return planning.gate(tally, 900, 100, NOW - timedelta(seconds=age), soak, NOW)
+    return planning.judge_wave(tally, 900, 100, NOW - timedelta(seconds=age), soak, NOW)
 
 
 def test_a_healthy_wave_is_done_after_its_soak():

@@ -51,24 +51,24 @@ def test_a_grade_rests_on_what_was_shown(proof, components, grade, words):
 @regression("A4", "a device asks the director only, then the metadata, then installs and reports")
 def test_a_device_earns_its_grade_step_by_step(published, enrol):
     stage = Stage(published, enrol, devices=1)
-    one, who = stage.devices[0].device, actors.device(stage.domain.slug, stage.devices[0].device.key)
+    one, who = stage.devices[0].device, actors.device_actor(stage.domain.slug, stage.devices[0].device.key)
 
     def grade():
         one.twin.refresh_from_db()
         return protection_of(one).grade
 
     assert grade() == ""
-    director.metadata(actor=who, device=one, nonce=b"n" * 16)
+    director.director_document(actor=who, device=one, nonce=b"n" * 16)
     assert grade() == "unproven"
-    proofs.read_metadata(actor=who, device=one, name="timestamp.json")
+    proofs.read_device_metadata(actor=who, device=one, name="timestamp.json")
     assert grade() == "unproven"
-    proofs.read_metadata(actor=who, device=one, name=f"{stage.old.digest}.bundle.json")
+    proofs.read_device_metadata(actor=who, device=one, name=f"{stage.old.digest}.bundle.json")
     assert grade() == "full", "it has reported the old image, which officers signed"
     with clock.frozen(clock.now() + timedelta(days=3)):
         assert grade() == "unproven"
     stage.start()
     action = Assignment.objects.get(device=one)
-    assignments.retrieved(actor=who, device=one, action_id=action.action_id)
+    assignments.note_retrieved(actor=who, device=one, action_id=action.action_id)
     assert grade() == "vendor", "what it installs now comes by DDI"
-    director.metadata(actor=who, device=one, nonce=b"n" * 16)
+    director.director_document(actor=who, device=one, nonce=b"n" * 16)
     assert grade() == "unproven", "what it showed before it spoke DDI counts no more"

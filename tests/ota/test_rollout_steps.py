@@ -44,14 +44,14 @@ class Site:
         )
 
     def steps(self, commits=None):
-        rollout_steps.run(domain=self.domain, budget=StepBudget(commits, until=time.monotonic() + 600))
+        rollout_steps.continue_steps(domain=self.domain, budget=StepBudget(commits, until=time.monotonic() + 600))
 
     def finish(self, wave):
         rows_ = Assignment.objects.filter(wave=wave)
         rows_.update(status="finished", closed_at=rows_.first().updated_at)
 
     def expected(self, name="big", waves=WAVES):
-        return planning.assign(name, self.names, waves)
+        return planning.assign_waves(name, self.names, waves)
 
 
 def members(rollout):
@@ -99,7 +99,7 @@ def test_a_large_rollout_is_prepared_opened_and_aborted_in_small_commits(large_s
     commits = Commits()
     with connection.execute_wrapper(commits):
         rollout = large_site.plan(waves=[WavePlan(share=1000)])
-        assert (rollout.state, rows.progress(rollout).step.text) == ("preparing", "preparing, choosing devices")
+        assert (rollout.state, rows.rollout_progress(rollout).step.text) == ("preparing", "preparing, choosing devices")
         large_site.steps()
         rollout.refresh_from_db()
         assert (rollout.state, rollout.targets) == ("draft", MANY)
@@ -107,13 +107,13 @@ def test_a_large_rollout_is_prepared_opened_and_aborted_in_small_commits(large_s
         rollouts.tick(domain=large_site.domain)
         large_site.steps()
         assert rollout.waves.get().state == "open"
-        assert rows.progress(rollout).groups == {"offered": MANY}
+        assert rows.rollout_progress(rollout).groups == {"offered": MANY}
         rollout = rollouts.abort(actor=large_site.actor, rollout=rollout)
         assert rollout.state == "aborting"
         large_site.steps()
     rollout.refresh_from_db()
     assert rollout.state == "aborted"
-    assert rows.progress(rollout).groups == {"canceled": MANY}
+    assert rows.rollout_progress(rollout).groups == {"canceled": MANY}
     assert MOST_ROWS / 2 < max(commits.rows) <= MOST_ROWS + 2
     assert max(commits.statements) <= MOST_STATEMENTS
     assert actions(rollout) == [
@@ -140,7 +140,7 @@ def test_a_step_goes_on_after_every_commit_at_which_it_was_interrupted(site):
             if done():
                 return
             site.steps(commits=1)
-            seen.append(rows.progress(rollout).step)
+            seen.append(rows.rollout_progress(rollout).step)
         pytest.fail("the step makes no progress")
 
     until(lambda: rollout.state == "draft")
@@ -168,11 +168,11 @@ def test_a_step_goes_on_after_every_commit_at_which_it_was_interrupted(site):
 def test_who_lost_the_preparation_to_another_process_writes_nothing_more(site):
     rollout = site.plan()
     first = Rollout.objects.select_related("release__bundle", "domain").get(pk=rollout.pk)
-    assert rollout_steps.claim(first)
+    assert rollout_steps.claim_preparation(first)
     chosen = rollout_steps.participants.choose_participants(first)
     site_again = Rollout.objects.get(pk=rollout.pk)
-    assert rollout_steps.claim(site_again)
-    rollout_steps.fill(site.actor, first, chosen, StepBudget())
+    assert rollout_steps.claim_preparation(site_again)
+    rollout_steps.fill_waves(site.actor, first, chosen, StepBudget())
     rollout.refresh_from_db()
     assert (rollout.state, rollout.assignments.count()) == ("preparing", 0)
 
@@ -182,7 +182,7 @@ def test_who_lost_the_preparation_to_another_process_writes_nothing_more(site):
 @pytest.mark.parametrize(("seconds", "taken"), [(-3600, True), (-1, False), (1, False), (3600, True)])
 def test_a_preparation_is_taken_over_only_from_who_fell_silent_whatever_the_clocks_say(site, seconds, taken):
     rollout = site.plan()
-    assert rollout_steps.claim(rollout)
+    assert rollout_steps.claim_preparation(rollout)
     with clock.frozen(rollout.planned_at + timedelta(seconds=seconds)):
         site.steps(commits=1)
     assert (Rollout.objects.get(pk=rollout.pk).planner != rollout.planner) is taken
@@ -201,11 +201,11 @@ def test_what_changes_of_devices_between_the_commits_is_heeded(site):
     rollouts.tick(domain=site.domain)
     site.steps(commits=1)
     registry.send_back(actor=officer, device=returned)
-    quarantine.impose(actor=site.actor, device=held, reason="odd")
+    quarantine.quarantine_device(actor=site.actor, device=held, reason="odd")
     site.steps()
     assert rollout.waves.get().state == "open"
     held.refresh_from_db()
-    assert offers.current(held) is None
+    assert offers.current_offer(held) is None
     gone = rollout.assignments.filter(device__in=[retired, returned])
     assert all(one.status in {"canceled", "scheduled"} for one in gone)
     canceled = rollout.assignments.filter(status="canceled")
@@ -224,29 +224,29 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
     some = Device.objects.get(name=site.expected()[1][0])
     with pytest.raises(ConflictError, match="start requires a rollout that is draft; this one is preparing"):
         rollouts.start(actor=site.actor, rollout=rollout)
-    assert offers.current(some) is None
+    assert offers.current_offer(some) is None
     site.steps()
     rollouts.start(actor=site.actor, rollout=rollout)
     rollouts.tick(domain=site.domain)
-    assert offers.current(some) is None
+    assert offers.current_offer(some) is None
     site.finish(rollout.waves.first())
     rollouts.tick(domain=site.domain)
     rollouts.tick(domain=site.domain)
     site.steps(commits=2)
     offered = {one.device_id for one in rollout.assignments.filter(status="scheduled")}
     assert 0 < len(offered) <= 2 * assignment_batches.OFFERED
-    assert all(offers.current(one) for one in Device.objects.filter(pk__in=list(offered)[:3]))
+    assert all(offers.current_offer(one) for one in Device.objects.filter(pk__in=list(offered)[:3]))
     rollouts.pause(actor=site.actor, rollout=rollout)
     site.steps()
     assert rollout.assignments.filter(status="scheduled").count() == len(offered)
-    assert offers.current(Device.objects.get(pk=min(offered))) is None
+    assert offers.current_offer(Device.objects.get(pk=min(offered))) is None
     rollouts.resume(actor=site.actor, rollout=rollout)
     site.steps(commits=1)
     begun = rollout.assignments.filter(status="scheduled").first()
     Assignment.objects.filter(pk=begun.pk).update(status="download")
     rollout = rollouts.abort(actor=site.actor, rollout=rollout)
     assert rollout.state == "aborting"
-    assert offers.current(Device.objects.get(pk=max(offered))) is None
+    assert offers.current_offer(Device.objects.get(pk=max(offered))) is None
     site.steps()
     rollout.refresh_from_db()
     begun.refresh_from_db()
@@ -257,7 +257,7 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
 @regression("N2", "choosing the devices takes longer than one run of the job may")
 def test_a_run_whose_time_went_for_choosing_devices_places_some_all_the_same(site):
     rollout = site.plan()
-    rollout_steps.run(domain=site.domain, budget=StepBudget(until=0.0))
+    rollout_steps.continue_steps(domain=site.domain, budget=StepBudget(until=0.0))
     rollout.refresh_from_db()
     assert (rollout.state, rollout.assignments.count()) == ("draft", MORE)
 
@@ -305,16 +305,16 @@ def test_a_newer_rollout_takes_the_place_of_an_older_one_for_all_devices(site):
 @pytest.mark.parametrize("placed", [[0, 0, 0], [1, 0, 0], [1, 5, 0], [0, 7, 0], [1, 9, 10]])
 def test_an_interrupted_plan_keeps_the_size_of_each_wave(placed):
     waves = [WavePlan(count=1), WavePlan(share=250), WavePlan(share=1000)]
-    spread = planning.spread(range(40 - sum(placed)), waves, placed)
+    spread = planning.spread_order(range(40 - sum(placed)), waves, placed)
     assert [len(new) + old for new, old in zip(spread, placed, strict=True)] == [1, 9, 30]
 
 
 def test_the_order_of_waves_is_that_of_a_plan_made_in_one_go():
     names = [f"d{number}" for number in range(30)]
     waves = [WavePlan(count=3), WavePlan(share=1000)]
-    whole = planning.assign("seed", names, waves)
-    order = sorted(names, key=lambda name: planning.rank("seed", name))
-    rest = planning.spread(order[2:], waves, [2, 0])
+    whole = planning.assign_waves("seed", names, waves)
+    order = sorted(names, key=lambda name: planning.rank_device("seed", name))
+    rest = planning.spread_order(order[2:], waves, [2, 0])
     assert [order[:2] + rest[0], rest[1]] == whole
 
 

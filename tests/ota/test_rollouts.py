@@ -15,7 +15,7 @@ from ota.eligibility import ObstacleKind
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
-from ota.selectors.eligibility import withheld
+from ota.selectors.eligibility import withheld_actions
 from ota.services import assignments, director, downloads, offers, releases, reports, rollouts
 from ota.services.assignments import Feedback
 from pki.kernel import actor as actors
@@ -50,7 +50,7 @@ class Stage:
         )
 
     def actor(self, one):
-        return actors.device(self.domain.slug, one.device.key)
+        return actors.device_actor(self.domain.slug, one.device.key)
 
     def report(self, one, running, action=None, state="", reason="", key=None):
         self.sequence += 1
@@ -78,7 +78,7 @@ class Stage:
     def offered(self):
         for one in self.devices:
             one.device.refresh_from_db()
-        found = [(one, offers.current(one.device)) for one in self.devices]
+        found = [(one, offers.current_offer(one.device)) for one in self.devices]
         return [(one, action) for one, action in found if action]
 
     def finish(self, one, action):
@@ -167,7 +167,7 @@ def test_failures_above_the_budget_hold_the_rollout_with_its_reason(stage):
     held = Rollout.objects.get(pk=stage.rollout.pk)
     assert held.state == "held"
     assert "needed" in held.hold_reason
-    assert rows.progress(held).causes == [("self-test: no", 1)]
+    assert rows.rollout_progress(held).causes == [("self-test: no", 1)]
 
 
 def test_a_held_rollout_offers_nothing_new_and_lets_what_runs_go_on(stage):
@@ -211,7 +211,7 @@ def test_feedback_after_the_end_changes_nothing(stage):
 
     def say(status, *texts):
         said = Feedback(status, texts, "broken" if status == Status.ERROR else "")
-        assignments.feedback(actor=stage.actor(one), device=one.device, action_id=action.action_id, said=said)
+        assignments.store_feedback(actor=stage.actor(one), device=one.device, action_id=action.action_id, said=said)
 
     say(Status.RUNNING, "a")
     say(Status.ERROR, "b")
@@ -231,9 +231,9 @@ def test_how_long_an_installation_took_or_that_it_failed_is_noted_of_the_device_
     one, action = stage.offered()[0]
     for status in (Status.DOWNLOAD, ends, ends):
         said = Feedback(status, ["so"])
-        assignments.feedback(actor=stage.actor(one), device=one.device, action_id=action.action_id, said=said)
+        assignments.store_feedback(actor=stage.actor(one), device=one.device, action_id=action.action_id, said=said)
         AssignmentEvent.objects.filter(assignment=action).update(at=clock.now() - timedelta(seconds=90))
-    presence.flush()
+    presence.flush_presence()
     found = Sample.objects.filter(device_id=one.device.pk, metric__startswith="install_")
     assert {row.metric: round(row.value) for row in found} == expected
 
@@ -245,7 +245,7 @@ def test_the_clock_of_a_device_is_compared_when_it_reports(stage):
         cbor2.dumps({"device": one.device.key, "sequence": 900, "at": clock.unix() + 40, "components": {}}),
         one.key,
     )
-    presence.flush()
+    presence.flush_presence()
     [row] = Sample.objects.filter(metric="clock_skew_s", device_id=one.device.pk)
     assert 38 <= row.value <= 41
 
@@ -256,7 +256,7 @@ def test_feedback_on_a_foreign_action_is_not_found(stage):
     other = next(one for one in stage.devices if one.device.pk != action.device_id)
     said = Feedback(Status.FINISHED)
     with pytest.raises(NotFoundError):
-        assignments.feedback(actor=stage.actor(other), device=other.device, action_id=action.action_id, said=said)
+        assignments.store_feedback(actor=stage.actor(other), device=other.device, action_id=action.action_id, said=said)
 
 
 def test_only_files_of_the_own_open_action_can_be_fetched(stage):
@@ -277,24 +277,24 @@ def test_the_director_signs_for_the_nonce_and_only_published_releases(stage):
 
     stage.start()
     one, _ = stage.offered()[0]
-    answer = director.metadata(actor=stage.actor(one), device=one.device, nonce=b"n" * 16)
+    answer = director.director_document(actor=stage.actor(one), device=one.device, nonce=b"n" * 16)
     assert b"6e6e6e6e" in answer
     assert b'"target":"app/app/2.0.0/bundle.json"' in answer
     with pytest.raises(InvalidError):
-        director.metadata(actor=stage.actor(one), device=one.device, nonce=b"short")
+        director.director_document(actor=stage.actor(one), device=one.device, nonce=b"short")
     releases.withdraw(actor=system(stage.domain), release=stage.release, reason="bad")
-    assert b'"assignments":[]' in director.metadata(actor=stage.actor(one), device=one.device, nonce=b"n" * 16)
+    assert b'"assignments":[]' in director.director_document(actor=stage.actor(one), device=one.device, nonce=b"n" * 16)
 
 
 def test_a_repair_sends_back_to_what_ran_and_counts_as_an_error(stage):
     stage.start()
     one, action = stage.offered()[0]
     stage.finish(one, action)
-    quarantine.impose(actor=system(stage.domain), device=one.device, reason="odd")
-    back = assignments.repair(actor=system(stage.domain), device=one.device, reason="odd")
+    quarantine.quarantine_device(actor=system(stage.domain), device=one.device, reason="odd")
+    back = assignments.roll_device_back(actor=system(stage.domain), device=one.device, reason="odd")
     assert back.bundle_id == stage.old.pk
     one.device.refresh_from_db()
-    assert offers.current(one.device).pk == back.pk
+    assert offers.current_offer(one.device).pk == back.pk
     action.refresh_from_db()
     assert action.status == "error"
 
@@ -302,21 +302,23 @@ def test_a_repair_sends_back_to_what_ran_and_counts_as_an_error(stage):
 def test_a_quarantined_device_is_offered_no_update(stage):
     stage.start()
     one, _ = stage.offered()[0]
-    quarantine.impose(actor=system(stage.domain), device=one.device, reason="odd")
+    quarantine.quarantine_device(actor=system(stage.domain), device=one.device, reason="odd")
     one.device.refresh_from_db()
-    assert offers.current(one.device) is None
+    assert offers.current_offer(one.device) is None
 
 
 def test_what_a_device_is_not_offered_is_shown_with_the_reason(stage):
     stage.start()
     one, assignment = stage.offered()[0]
     device = one.device
-    assert withheld(device, rows.assignments_of(device)) == []
+    assert withheld_actions(device, rows.assignments_of(device)) == []
     changes = {
         ObstacleKind.ROLLOUT_NOT_RUNNING: lambda: rollouts.pause(
             actor=person(stage.domain, "operator"), rollout=stage.rollout
         ),
-        ObstacleKind.QUARANTINED: lambda: quarantine.impose(actor=system(stage.domain), device=device, reason="odd"),
+        ObstacleKind.QUARANTINED: lambda: quarantine.quarantine_device(
+            actor=system(stage.domain), device=device, reason="odd"
+        ),
         ObstacleKind.RELEASE_WITHDRAWN: lambda: releases.withdraw(
             actor=person(stage.domain, "release-officer"), release=stage.release, reason="broken"
         ),
@@ -324,8 +326,8 @@ def test_what_a_device_is_not_offered_is_shown_with_the_reason(stage):
     for kind, change in changes.items():
         change()
         device.refresh_from_db()
-        [(action, why)] = withheld(device, rows.assignments_of(device))
-        assert (action.pk, why.kind, offers.current(device)) == (assignment.pk, kind, None)
+        [(action, why)] = withheld_actions(device, rows.assignments_of(device))
+        assert (action.pk, why.kind, offers.current_offer(device)) == (assignment.pk, kind, None)
 
 
 def test_an_incident_is_contained_and_healed(stage, settings):
@@ -343,7 +345,7 @@ def test_an_incident_is_contained_and_healed(stage, settings):
     assert stage.state() == "held"
     back = Assignment.objects.get(device=one.device, kind="repair")
     stage.report(one, stage.old, back.action_id, "confirmed")
-    assert [incident.pk for incident in reactions.heal(domain=stage.domain)] == [opened.pk]
+    assert [incident.pk for incident in reactions.release_repaired(domain=stage.domain)] == [opened.pk]
     assert not Device.objects.get(pk=one.device.pk).quarantined
     assert stage.state() == "running"
     assert Incident.objects.get(pk=opened.pk).verdict == "healed"
@@ -378,7 +380,7 @@ def test_a_viewer_starts_nothing(stage):
 
 def test_another_domain_sees_nothing_of_it(stage):
     with pytest.raises(NotFoundError):
-        rows.rollout(actor=actors.system("another", "test"), public_id=stage.rollout.public_id)
+        rows.get_rollout(actor=actors.system_actor("another", "test"), public_id=stage.rollout.public_id)
 
 
 def test_whom_a_bundle_is_not_signed_for_is_left_out_and_named(published, enrol):
@@ -417,9 +419,9 @@ def test_a_withdrawn_release_does_not_stand_in_the_way_of_another_component(stag
     )  # fmt: skip
     rollouts.start(actor=system(stage.domain), rollout=rollout)
     rollouts.tick(domain=stage.domain)
-    assert offers.current(one.device).pk == first.pk
+    assert offers.current_offer(one.device).pk == first.pk
     releases.withdraw(actor=system(stage.domain), release=stage.release, reason="bad")
-    assert offers.current(one.device).bundle.component == "boot"
+    assert offers.current_offer(one.device).bundle.component == "boot"
 
 
 def test_no_offer_is_refused_for_good_because_the_server_was_down(stage, monkeypatch):
@@ -427,10 +429,10 @@ def test_no_offer_is_refused_for_good_because_the_server_was_down(stage, monkeyp
     stage.start()
     ((held, one),) = stage.offered()
     device = held.device
-    who, later = actors.device(stage.domain.slug, device.key), clock.now() + timedelta(hours=3)
+    who, later = actors.device_actor(stage.domain.slug, device.key), clock.now() + timedelta(hours=3)
 
     def offered(**how):
-        return offers.poll(actor=who, device=device, **how).assignment
+        return offers.poll_work(actor=who, device=device, **how).assignment
 
     assert offered(follows_metadata=True) == one
     with monkeypatch.context() as patched:

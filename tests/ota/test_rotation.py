@@ -31,16 +31,16 @@ class Rotation:
 
     def install(self, online, signers=None):
         version = self.root().signed.version
-        present = metadata.read_metadata(self.domain.slug, f"{version}.root.json")
+        present = metadata.read_published_metadata(self.domain.slug, f"{version}.root.json")
         new = officer.next_root(present, online, signers or self.signers)
         return metadata.install_root(actor=self.who, root=new)
 
     def root(self):
-        return metadata.repository(self.domain.slug).root()
+        return metadata.published_repository(self.domain.slug).root()
 
     def believed(self):
         """Say whether the published snapshot and timestamp are signed as the newest root wants it."""
-        store, root = metadata.repository(self.domain.slug), self.root().signed
+        store, root = metadata.published_repository(self.domain.slug), self.root().signed
         return all(
             bool(root.get_verification_result(kind.type, one.signed_bytes, one.signatures))
             for kind in (Snapshot, Timestamp)
@@ -113,17 +113,17 @@ def test_only_a_security_officer_rotates(rotation):
 
 
 def test_old_ledger_heads_are_still_believed_after_the_ledgers_key_has_changed(rotation, tmp_path):
-    ledger.sequence(domain=rotation.domain)
+    ledger.sequence_leaves(domain=rotation.domain)
     both = rotation.prepare(["ledger"])
     rotation.install(both)
     metadata.switch_online_keys(actor=rotation.who, names=["ledger"])
     rotation.install({"ledger": [both["ledger"][1]]})
-    ledger.sequence(domain=rotation.domain)
+    ledger.sequence_leaves(domain=rotation.domain)
     report = ledger_check.verify_ledger(actor=rotation.who)
     assert report.problems == []
     assert report.heads >= 2
     export = tmp_path / "export.jsonl"
-    export.write_bytes(b"".join(ledger_proofs.export(actor=rotation.who)))
+    export.write_bytes(b"".join(ledger_proofs.export_ledger(actor=rotation.who)))
     assert verifier.check_export(export, [], None) == []
     newest = both["ledger"][1]["keyval"]["public"]
     assert any("not signed by this key" in one for one in verifier.check_export(export, [newest], None))
@@ -136,7 +136,9 @@ def test_a_client_that_knows_only_the_first_root_follows_to_the_newest(rotation)
     rotation.install({name: [keys[1]] for name, keys in both.items()})
     known = Metadata[Root].from_bytes(rotation.workshop.root)
     for version in (2, 3):
-        following = Metadata[Root].from_bytes(metadata.read_metadata(rotation.domain.slug, f"{version}.root.json"))
+        following = Metadata[Root].from_bytes(
+            metadata.read_published_metadata(rotation.domain.slug, f"{version}.root.json")
+        )
         known.verify_delegate(Root.type, following)
         following.verify_delegate(Root.type, following)
         known = following

@@ -9,7 +9,7 @@ import pytest
 from ota import sbom
 from ota.errors import RefusedBundleError
 from ota.selectors import bundles as rows
-from ota.selectors.contents import contents
+from ota.selectors.contents import bundle_contents
 from ota.services import bundles
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError, NotFoundError
@@ -86,7 +86,7 @@ def test_lists_are_filtered_by_words_kind_and_release(published):
     published.release(second)
 
     def asked(**wanted):
-        return list(rows.bundles(actor=system(published.domain), wanted=rows.BundleFilter(**wanted)))
+        return list(rows.list_bundles(actor=system(published.domain), wanted=rows.BundleFilter(**wanted)))
 
     assert asked(q="APP 1.1") == [second]
     assert asked(kind="firmware", release="none") == [first]
@@ -147,15 +147,15 @@ def test_contents_are_searched_and_cut_into_pages(workshop):
     )
     files = {"app.bin": io.BytesIO(image), "sbom.json": io.BytesIO(bill)}
     kept = bundles.upload(actor=system(workshop.domain), manifest=json.dumps(manifest).encode(), files=files)
-    whole = contents(kept)
+    whole = bundle_contents(kept)
     assert (whole.found, whole.pages, len(whole.rows)) == (250, 3, 100)
-    last = contents(kept, page=99)
+    last = bundle_contents(kept, page=99)
     assert (last.page, len(last.rows), last.rows[-1]["name"]) == (3, 50, "lib-249")
-    assert [one["name"] for one in contents(kept, "mit LIB-017").rows] == ["lib-017"]
-    assert contents(kept, "nothing").rows == []
+    assert [one["name"] for one in bundle_contents(kept, "mit LIB-017").rows] == ["lib-017"]
+    assert bundle_contents(kept, "nothing").rows == []
     with pytest.raises(InvalidError, match="at most 100"):
-        contents(kept, "x" * 101)
-    assert contents(workshop.bundle("1.0.1")).rows == []
+        bundle_contents(kept, "x" * 101)
+    assert bundle_contents(workshop.bundle("1.0.1")).rows == []
     kept.files.filter(role="sbom").update(collected_at=clock.now())
     with pytest.raises(NotFoundError, match="no longer stored"):
-        contents(kept)
+        bundle_contents(kept)

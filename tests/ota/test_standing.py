@@ -30,14 +30,14 @@ DAY = timedelta(days=1)
 )  # fmt: skip
 def test_the_nearer_the_end_the_more_urgent(role, left, level):
     now = clock.now()
-    assert standing.level(role, now + left, now) == level
+    assert standing.expiry_level(role, now + left, now) == level
 
 
 def test_what_a_job_signs_anew_in_time_is_never_urgent():
     """A snapshot is signed anew at half of its seven days, a timestamp at half of its hour, looked at twice a minute."""
     now = clock.now()
-    assert standing.level("snapshot", now + 3.5 * DAY - timedelta(minutes=1), now) == "good"
-    assert standing.level("timestamp", now + timedelta(minutes=29), now) == "good"
+    assert standing.expiry_level("snapshot", now + 3.5 * DAY - timedelta(minutes=1), now) == "good"
+    assert standing.expiry_level("timestamp", now + timedelta(minutes=29), now) == "good"
 
 
 @pytest.fixture
@@ -52,13 +52,13 @@ def at(monkeypatch):
 
 
 def test_before_the_ceremony_there_is_nothing_to_tell(domain):
-    assert selector.roles(actor=system(domain)) == []
-    assert selector.alarms(actor=system(domain)) == []
+    assert selector.role_states(actor=system(domain)) == []
+    assert selector.role_alarms(actor=system(domain)) == []
 
 
 def test_each_role_is_told_with_who_signs_it(published):
-    online_roles.refresh(domain=published.domain)
-    found = {one.role: one for one in selector.roles(actor=system(published.domain))}
+    online_roles.refresh_online_roles(domain=published.domain)
+    found = {one.role: one for one in selector.role_states(actor=system(published.domain))}
     assert list(found) == ["root", "targets", "snapshot", "timestamp", "bins"]
     assert (found["root"].threshold, found["root"].holders, found["root"].online) == (
         2,
@@ -74,15 +74,15 @@ def test_each_role_is_told_with_who_signs_it(published):
 
 
 def test_in_the_last_months_of_a_year_the_officers_are_called(published, at):
-    online_roles.refresh(domain=published.domain)
+    online_roles.refresh_online_roles(domain=published.domain)
     at(300 * DAY)  # the signer lives in the true present and would sign nothing for that day
-    found = {one.role: one for one in selector.roles(actor=system(published.domain))}
+    found = {one.role: one for one in selector.role_states(actor=system(published.domain))}
     assert {name: one.level for name, one in found.items()} == {
         "root": "soon", "targets": "soon", "bins": "soon", "snapshot": "over", "timestamp": "over",
     }  # fmt: skip
     assert "tuf-next-root" in found["root"].advice
     assert "release renew" in found["bins"].advice
-    assert [one.role for one in selector.alarms(actor=system(published.domain))] == [
+    assert [one.role for one in selector.role_alarms(actor=system(published.domain))] == [
         "root", "targets", "snapshot", "timestamp", "bins",
     ]  # fmt: skip
 
@@ -91,13 +91,15 @@ def test_the_bin_that_ends_first_is_found_anew_with_each_snapshot(published):
     """The alarms look at one bin only; it is the same that all of them together say."""
     for version, counter in (("1.0.0", 1), ("1.1.0", 2)):
         published.release(published.bundle(version, counter))
-        [short] = [one for one in selector.roles(actor=system(published.domain), whole=False) if one.role == "bins"]
-        [whole] = [one for one in selector.roles(actor=system(published.domain)) if one.role == "bins"]
+        [short] = [
+            one for one in selector.role_states(actor=system(published.domain), whole=False) if one.role == "bins"
+        ]
+        [whole] = [one for one in selector.role_states(actor=system(published.domain)) if one.role == "bins"]
         assert (short.expires, short.level) == (whole.expires, whole.level)
 
 
 def bins_of(domain):
-    return next((one for one in selector.roles(actor=system(domain)) if one.role == "bins"), None)
+    return next((one for one in selector.role_states(actor=system(domain)) if one.role == "bins"), None)
 
 
 def test_bins_that_were_read_once_are_not_parsed_again(published, monkeypatch):
@@ -123,17 +125,17 @@ def test_a_bin_that_is_exchanged_after_it_was_read_counts_by_its_own_bytes(publi
 
 
 def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
-    online_roles.refresh(domain=published.domain)
+    online_roles.refresh_online_roles(domain=published.domain)
     at(timedelta(minutes=50))
-    [one] = selector.alarms(actor=system(published.domain))
+    [one] = selector.role_alarms(actor=system(published.domain))
     assert (one.role, one.level) == ("timestamp", "urgent")
     assert "manage.py doctor" in one.advice
     at(timedelta(minutes=11))
-    assert selector.alarms(actor=system(published.domain))[0].level == "over"
+    assert selector.role_alarms(actor=system(published.domain))[0].level == "over"
 
 
 def test_the_command_tells_the_same(published):
-    online_roles.refresh(domain=published.domain)
+    online_roles.refresh_online_roles(domain=published.domain)
     out = StringIO()
     call_command("release", "--domain", published.domain.slug, "status", "--json", stdout=out)
     found = json.loads(out.getvalue())

@@ -69,7 +69,7 @@ class Fleet:
         for wave in Wave.objects.filter(state="open")[:1]:
             Wave.objects.filter(pk=wave.pk).update(state="done")
         rollouts.tick(domain=self.domain)
-        rollout_steps.run(domain=self.domain, budget=StepBudget(2))
+        rollout_steps.continue_steps(domain=self.domain, budget=StepBudget(2))
 
     def one(self, **wanted):
         found = list(Assignment.objects.filter(**wanted).select_related("device", "wave").order_by("id"))
@@ -81,27 +81,27 @@ class Fleet:
         one = self.one(closed_at=None)
         status = self.chance.choice(["running", "download", "downloaded", "installed", "warning", "error", "finished"])
         said = Feedback(status, ["so"], self.chance.choice(REASONS))
-        who = actors.device(self.domain.slug, str(one.device.public_id))
-        assignments.feedback(actor=who, device=one.device, action_id=one.action_id, said=said)
+        who = actors.device_actor(self.domain.slug, str(one.device.public_id))
+        assignments.store_feedback(actor=who, device=one.device, action_id=one.action_id, said=said)
 
     def patch(self):
         """Let a device report on a patch, or lose such a report; one in five ends in a crash."""
         chance = self.patches
         with suppress(CrashError), transaction.atomic():
             for one in chance.sample(list(Assignment.objects.exclude(status="waiting").order_by("id")), 1):
-                who = actors.device(self.domain.slug, str(one.device.public_id))
+                who = actors.device_actor(self.domain.slug, str(one.device.public_id))
                 told = {"format_": chance.choice(FORMATS), "trouble": chance.choice(["", "", "odd", "no memory"])}
-                deltas.tried(actor=who, device=one.device, action_id=one.action_id, **told)
+                deltas.note_patch_result(actor=who, device=one.device, action_id=one.action_id, **told)
                 if chance.randrange(4) == 0:
                     PatchTry.objects.filter(assignment__device=one.device).delete()
             if chance.randrange(5) == 0:
                 raise CrashError
 
     def cancel(self):
-        assignments.cancel(actor=self.actor, assignment=self.one(closed_at=None))
+        assignments.cancel_assignment(actor=self.actor, assignment=self.one(closed_at=None))
 
     def repair(self):
-        assignments.repair(actor=self.actor, device=self.one().device, reason="drift")
+        assignments.roll_device_back(actor=self.actor, device=self.one().device, reason="drift")
 
     def move_on(self):
         rollout = self.chance.choice(list(Rollout.objects.all()) or [Rollout()])
@@ -109,7 +109,7 @@ class Fleet:
         act(actor=self.actor, rollout=rollout, **({"reason": "odd"} if act is rollouts.hold else {}))
 
     def retire(self):
-        registry.retire(actor=self.actor, device=self.one().device)
+        registry.retire_device(actor=self.actor, device=self.one().device)
 
     def tidy(self):
         count_parts.add_up(domain=self.domain)
@@ -181,10 +181,10 @@ def test_what_devices_give_as_causes_is_counted_by_cause_the_most_frequent_first
     for number, one in enumerate(open_ones[:6]):
         Assignment.objects.filter(pk=one.pk).update(status="error", reason=REASONS[1 + number % 2 * (number > 2)])
     rollout = Rollout.objects.get()
-    assert rows.progress(rollout).causes == [("no space", 4), ("no power", 2)]
+    assert rows.rollout_progress(rollout).causes == [("no space", 4), ("no power", 2)]
     assert count_causes([rollout], 1) == {rollout.pk: [("no space", 4)]}
     Assignment.objects.filter(reason="no power").update(reason="no space")
-    assert rows.progress(rollout).causes == [("no space", 6)]
+    assert rows.rollout_progress(rollout).causes == [("no space", 6)]
 
 
 @pytest.mark.django_db
@@ -203,10 +203,10 @@ def test_parts_are_added_up_in_pieces_and_the_sums_stay(fleet, monkeypatch):
 @pytest.mark.django_db
 def test_counts_that_somebody_has_spoilt_are_corrected_a_wave_at_a_time(fleet):
     StatusCount.objects.filter(devices__gt=0).update(devices=7)
-    wrong = [wave for wave in Wave.objects.all() if status_counts.recount(wave=wave)]
+    wrong = [wave for wave in Wave.objects.all() if status_counts.recount_wave(wave=wave)]
     assert kept() == counted()
     assert wrong
-    assert not any(status_counts.recount(wave=wave) for wave in Wave.objects.all())
+    assert not any(status_counts.recount_wave(wave=wave) for wave in Wave.objects.all())
     StatusCount.objects.all().delete()
     for _ in range(2 * Wave.objects.count() + 1):
         status_counts.recount_next(domain=fleet.domain)
@@ -282,7 +282,7 @@ def test_writers_at_once_beside_those_who_add_up_and_recount_lose_no_count(commi
                     PatchTry.objects.update_or_create(assignment_id=chance.choice(keys), defaults=told)
                     transaction.set_rollback(chance.randrange(4) == 0)
                 count_parts.add_up(domain=domain)
-                status_counts.recount(wave=committed)
+                status_counts.recount_wave(wave=committed)
                 patch_counts.recount_patches(rollout=committed.rollout)
         except Exception as error:
             failed.append(error)

@@ -15,7 +15,7 @@ from ota.blobs import local
 from ota.models import Assignment, BundleFile, Delta, Statement
 from ota.services import bundles, downloads, releases, storage
 from pki.kernel import clock
-from pki.kernel.actor import device as device_actor
+from pki.kernel.actor import device_actor
 from pki.kernel.errors import NotFoundError
 from pki.models import LedgerEntry
 from tests.factories.ground import system
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.django_db
 
 
 def kept():
-    return {one.sha256 for one in blobs.store().listed()}
+    return {one.sha256 for one in blobs.blob_store().listed()}
 
 
 def age(digest, by=timedelta(days=2)):
     """Let a blob be older than the grace."""
-    path, then = blobs.store().path(digest), (clock.now() - by).timestamp()
+    path, then = blobs.blob_store().path(digest), (clock.now() - by).timestamp()
     os.utime(path, (then, then))
 
 
@@ -37,12 +37,12 @@ def age(digest, by=timedelta(days=2)):
 def empty():
     """Begin with an empty store: other tests leave bundles without rows behind."""
     for digest in kept():
-        blobs.store().remove(digest)
+        blobs.blob_store().remove(digest)
 
 
 @pytest.fixture
 def orphan():
-    digest, _ = blobs.store().put(io.BytesIO(b"nobody's"), 8)
+    digest, _ = blobs.blob_store().put(io.BytesIO(b"nobody's"), 8)
     return digest
 
 
@@ -66,11 +66,11 @@ def assigned(bundle, device):
 
 
 def test_bytes_that_nothing_refers_to_go_after_their_grace(orphan):
-    assert storage.collect().blobs == 0
+    assert storage.collect_garbage().blobs == 0
     age(orphan)
-    assert storage.collect(dry_run=True) == storage.Collected((), 1, 8)
+    assert storage.collect_garbage(dry_run=True) == storage.Collected((), 1, 8)
     assert kept() == {orphan}
-    assert storage.collect() == storage.Collected((), 1, 8)
+    assert storage.collect_garbage() == storage.Collected((), 1, 8)
     assert kept() == set()
 
 
@@ -79,27 +79,27 @@ def test_what_a_bundle_or_a_patch_refers_to_stays_however_old(published, orphan)
     Delta.objects.create(domain=published.domain, base="", result=image, format="muster-1", size=8, sha256=orphan)
     for digest in (image, orphan):
         age(digest, timedelta(days=4000))
-    assert storage.collect().blobs == 0
+    assert storage.collect_garbage().blobs == 0
     assert kept() == {image, orphan}
 
 
 def test_images_of_a_release_withdrawn_long_ago_go_and_the_ledger_says_so(withdrawn, enrol):
     digest, device = withdrawn.image.sha256, enrol().device
-    assert storage.collect(dry_run=True).bundles == (str(withdrawn),)
+    assert storage.collect_garbage(dry_run=True).bundles == (str(withdrawn),)
     assert kept() == {digest}
-    assert storage.collect().bundles == (str(withdrawn),)
+    assert storage.collect_garbage().bundles == (str(withdrawn),)
     assert kept() == set()
     [entry] = LedgerEntry.objects.filter(action="bundle.collected")
     assert entry.detail["digest"] == withdrawn.digest
-    assert storage.collect() == storage.Collected((), 0, 0)
+    assert storage.collect_garbage() == storage.Collected((), 0, 0)
     assigned(withdrawn, device)
     with pytest.raises(NotFoundError):
-        downloads.image(actor=device_actor(device.domain.slug, device.key), device=device)
+        downloads.current_image(actor=device_actor(device.domain.slug, device.key), device=device)
 
 
 def test_images_of_a_release_withdrawn_lately_stay(withdrawn):
     Statement.objects.filter(release=withdrawn.release).update(published_at=clock.now() - timedelta(days=20))
-    assert storage.collect().bundles == ()
+    assert storage.collect_garbage().bundles == ()
     assert kept() == {withdrawn.image.sha256}
 
 
@@ -109,15 +109,15 @@ def test_a_withdrawal_that_officers_have_not_signed_collects_nothing(published):
     releases.withdraw(actor=system(published.domain), release=release, reason="perhaps")
     Statement.objects.filter(release=release).update(created_at=clock.now() - timedelta(days=400))
     age(bundle.image.sha256)
-    assert storage.collect().bundles == ()
+    assert storage.collect_garbage().bundles == ()
     assert kept() == {bundle.image.sha256}
 
 
 def test_what_an_open_action_names_stays(withdrawn, enrol):
     action = assigned(withdrawn, enrol().device)
-    assert storage.collect().bundles == ()
+    assert storage.collect_garbage().bundles == ()
     Assignment.objects.filter(pk=action.pk).update(closed_at=clock.now())
-    assert storage.collect().bundles == (str(withdrawn),)
+    assert storage.collect_garbage().bundles == (str(withdrawn),)
 
 
 def test_bytes_that_another_bundle_shares_stay(withdrawn, published):
@@ -126,22 +126,22 @@ def test_bytes_that_another_bundle_shares_stay(withdrawn, published):
     BundleFile.objects.create(
         bundle=other, path="same.bin", role="provenance", size=image.size, sha256=image.sha256, sha1="", md5=""
     )
-    assert storage.collect().bundles == (str(withdrawn),)
+    assert storage.collect_garbage().bundles == (str(withdrawn),)
     assert image.sha256 in kept()
 
 
 def test_bytes_collected_while_a_bundle_comes_in_are_written_again(published, monkeypatch):
     data = published.image()
-    digest, _ = blobs.store().put(io.BytesIO(data), len(data))
+    digest, _ = blobs.blob_store().put(io.BytesIO(data), len(data))
     age(digest)
-    hold = storage.hold
+    hold = storage.lock_digests
 
     def collected_just_before(digests):
-        monkeypatch.setattr(storage, "hold", hold)
-        storage.collect()
+        monkeypatch.setattr(storage, "lock_digests", hold)
+        storage.collect_garbage()
         hold(digests)
 
-    monkeypatch.setattr(storage, "hold", collected_just_before)
+    monkeypatch.setattr(storage, "lock_digests", collected_just_before)
     published.upload(data, published.manifest(data))
     assert kept() == {digest}
 
@@ -162,18 +162,18 @@ def test_of_two_that_bring_the_same_at_once_the_one_that_fails_takes_nothing_fro
         made = make_folder(folder)
         if folder.name == hashlib.sha256(data).hexdigest()[:2] and not rivals:
             rivals.append(folder)
-            rivals.append(blobs.store().put(io.BytesIO(data), len(data))[0])
+            rivals.append(blobs.blob_store().put(io.BytesIO(data), len(data))[0])
         return made
 
-    hold = storage.hold
+    hold = storage.lock_digests
 
     def the_rival_fails_before(digests):
-        monkeypatch.setattr(storage, "hold", hold)
-        storage.forget(rivals[1:])
+        monkeypatch.setattr(storage, "lock_digests", hold)
+        storage.forget_bytes(rivals[1:])
         hold(digests)
 
     monkeypatch.setattr(local.files, "private_folder", a_rival_comes_in_between)
-    monkeypatch.setattr(storage, "hold", the_rival_fails_before)
+    monkeypatch.setattr(storage, "lock_digests", the_rival_fails_before)
     bundle = published.upload(data, published.manifest(data))
     assert rivals[1] == bundle.image.sha256
     assert kept() == {bundle.image.sha256}
@@ -186,9 +186,9 @@ def test_staging_that_a_killed_process_left_goes_after_the_grace(published):
         (folder / "0").write_bytes(b"half an image")
     then = (clock.now() - timedelta(days=2)).timestamp()
     os.utime(old, (then, then))
-    storage.collect(dry_run=True)
+    storage.collect_garbage(dry_run=True)
     assert old.exists()
-    storage.collect()
+    storage.collect_garbage()
     assert not old.exists()
     assert new.exists()
     (new / "0").unlink()
@@ -197,19 +197,19 @@ def test_staging_that_a_killed_process_left_goes_after_the_grace(published):
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite whoever writes is alone")
 def test_the_collection_waits_for_whoever_is_taking_the_same_bytes_in():
-    digest, _ = blobs.store().put(io.BytesIO(b"contested"), 9)
+    digest, _ = blobs.blob_store().put(io.BytesIO(b"contested"), 9)
     age(digest)
     held, taken_in, collected = threading.Event(), threading.Event(), threading.Event()
 
     def take_in():
         with transaction.atomic():
-            storage.hold([digest])
+            storage.lock_digests([digest])
             held.set()
             taken_in.wait(20)
         connections.close_all()
 
     def collect():
-        storage.collect()
+        storage.collect_garbage()
         collected.set()
         connections.close_all()
 

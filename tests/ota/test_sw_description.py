@@ -12,7 +12,7 @@ from ota.formats import swu
 from ota.formats.judgement import ArtefactToVerify, Judgement
 from ota.formats.swupdate import revisions
 from ota.formats.swupdate.description import read_description
-from ota.formats.swupdate.json_form import read_json
+from ota.formats.swupdate.json_form import read_json_description
 from ota.formats.swupdate.libconfig import read_libconfig
 from ota.manifest import agreement, parse_manifest
 from pki.kernel import clock
@@ -116,7 +116,7 @@ def test_a_hostile_text_is_refused(text):
 
 def test_both_forms_give_the_same_settings():
     libconfig = read_libconfig(b'a = { b = [ 1, 2 ]; c = ( "x", { d = true; } ); e = 1.5; };\n')
-    text = read_json(b'{"a": {"b": [1, 2], "c": ["x", {"d": true}], "e": 1.5}}')
+    text = read_json_description(b'{"a": {"b": [1, 2], "c": ["x", {"d": true}], "e": 1.5}}')
 
     def plain(setting):
         if setting.members:
@@ -144,21 +144,21 @@ def test_both_forms_give_the_same_settings():
 )  # fmt: skip
 def test_revisions_are_compared_as_swupdate_does(pattern, yes, no):
     for text in yes:
-        assert revisions.accepts([revisions.PREFIX + pattern], text) is True, text
+        assert revisions.accepts_revision([revisions.PREFIX + pattern], text) is True, text
     for text in no:
-        assert revisions.accepts([revisions.PREFIX + pattern], text) is False, text
+        assert revisions.accepts_revision([revisions.PREFIX + pattern], text) is False, text
 
 
 @pytest.mark.parametrize(
     "pattern", ["[[:digit:]]", "\\d", "(", "a)", "*a", "a{101}", "a{2", "[b-a]", "a**", "((((((((a{50}){50}){50}"]
 )
 def test_expressions_that_are_not_read_give_no_answer(pattern):
-    assert revisions.accepts([revisions.PREFIX + pattern], "x") is None
-    assert revisions.accepts([revisions.PREFIX + pattern, "x"], "x") is True
+    assert revisions.accepts_revision([revisions.PREFIX + pattern], "x") is None
+    assert revisions.accepts_revision([revisions.PREFIX + pattern, "x"], "x") is True
 
 
 def test_an_expression_that_would_take_for_ever_is_answered():
-    assert revisions.accepts([revisions.PREFIX + "^(a|a|aa)*(a|aa)*(a*)*b$"], "a" * 255) is False
+    assert revisions.accepts_revision([revisions.PREFIX + "^(a|a|aa)*(a|aa)*(a*)*b$"], "a" * 255) is False
 
 
 def manifest(name, rev):

@@ -20,7 +20,7 @@ from tests.peers.pki import self_signed
 from tests.peers.programs import require
 from tests.peers.test_est import idevid
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 CLIENTS = ("coap-client-openssl", "coap-client-gnutls")
 CBOR, PKCS10 = "60", "286"
 
@@ -111,7 +111,7 @@ def test_a_device_renews_its_certificate_over_coap(client, story, tmp_path):
 def test_an_expected_key_enrols_with_a_vendors_certificate_over_coap(client, story, tmp_path):
     """The certificate opens the association, the vendor stands behind it, and the serial number is expected."""
     serial, name = uuid.uuid4().hex[:10], f"idev-{uuid.uuid4().hex[:6]}"
-    vendor = authority.make_root(tmp_path / "vendor", f"Vendor {serial}")
+    vendor = authority.make_root_ca(tmp_path / "vendor", f"Vendor {serial}")
     leaf, key = idevid(tmp_path / "vendor", serial, tmp_path)
     story.rest.post("/vendors", {"name": f"v-{serial}", "kind": "idevid", "pem": vendor.read_text()})
     story.rest.post("/expected-devices", {"serial": serial, "hardware": "vib-node", "device": name})

@@ -26,7 +26,7 @@ DER, PEM = serialization.Encoding.DER, serialization.Encoding.PEM
 
 
 class Client:
-    """A folder in which real programs work against the story's device door."""
+    """A folder in which real programs work against the story's device gateway."""
 
     def __init__(self, story, folder):
         self.story, self.folder = story, folder
@@ -312,12 +312,12 @@ def test_a_request_bound_to_another_connection_is_refused(story, name):
 def test_a_vendor_certificate_opens_first_enrolment_and_nothing_else(client, name, tmp_path):
     story = client.story
     vendor = tmp_path / "vendor"
-    authority.make_root(vendor, "Acme Device CA")
+    authority.make_root_ca(vendor, "Acme Device CA")
     serial = f"SN-{uuid.uuid4().hex[:8]}"
     identity = idevid(vendor, serial, client.folder)
     story.rest.post("/vendors", {"name": "acme", "kind": "idevid", "pem": (vendor / "root-ca.pem").read_text()})
     story.rest.post("/expected-devices", {"serial": serial, "hardware": "vib-node", "device": name})
-    time.sleep(3)  # the doors take new anchors in every two seconds
+    time.sleep(3)  # the listeners take new anchors in every two seconds
     client.csr(name, name)
     shown = ("--cert", identity[0], "--key", identity[1])
     status, _, body = client.post("simpleenroll", name, *shown)

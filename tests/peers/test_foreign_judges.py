@@ -123,16 +123,16 @@ def _another(published, folder):
 
     (folder / "other").mkdir()
     for name in ("anna", "bruno", "carla"):
-        keys.generate(folder / "strangers", name)
+        keys.generate_key(folder / "strangers", name)
     names = [folder / "strangers" / f"{name}.pub.json" for name in ("anna", "bruno", "carla")]
     online = dict(repository.online_keys(actor=system(published.domain)))
-    return metadata.root(names, online, [folder / "strangers" / f"{name}.key" for name in ("anna", "bruno")])
+    return metadata.signed_root(names, online, [folder / "strangers" / f"{name}.key" for name in ("anna", "bruno")])
 
 
 @pytest.mark.django_db
 def test_cwt_accepts_both_signatures_of_a_manifest_that_we_publish(small, enrol):  # noqa: F811  because it is the fixture
     device, actor = offered(small, enrol, small.release(small.bundle()))
-    wrapper = cbor2.loads(cbor2.loads(manifests.current(actor=actor, device=device)).value[2])
+    wrapper = cbor2.loads(cbor2.loads(manifests.current_envelope(actor=actor, device=device)).value[2])
     people = {name: COSEKey.from_pem(_pem(small.folder / f"{name}.key"), alg="ES256") for name in ("anna", "bruno")}
     blocks = wrapper[1:]
     assert len(blocks) == 2

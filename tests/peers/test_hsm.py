@@ -28,7 +28,7 @@ from pki.models import Certificate, LedgerEntry, TrustDomain
 from pki.services import certificates, crls, signing
 from tests.factories.devices import csr
 stop = signer_running(settings.FLEET_DIR)
-domain, by = TrustDomain.objects.get(slug="default"), actors.system("default", "test")
+domain, by = TrustDomain.objects.get(slug="default"), actors.system_actor("default", "test")
 found = {"errors": []}
 for _ in range(int(sys.argv[1])):
     try:
@@ -36,9 +36,9 @@ for _ in range(int(sys.argv[1])):
             actor=by, csr=csr()[0], device_key="0190b5a0-0000-7000-8000-000000000001", device_name="a"
         ).certificate
         found["leaf"] = bytes(issued.der).hex()
-        crls.refresh(domain=domain)
+        crls.publish_due(domain=domain)
         key = issued.authority.key_id
-        found["list"] = (crls.folder(key) / "00.crl").read_bytes().hex()
+        found["list"] = (crls.crl_folder(key) / "00.crl").read_bytes().hex()
         found["responder"] = signing.signer_client("status").ocsp_identity("default", key)[1].hex()
     except DomainError as error:
         found["errors"].append([error.kind, error.detail])
@@ -177,9 +177,9 @@ OFFICER = """
 import json, sys
 from pathlib import Path
 from fleet.officer import keys
-signer = keys.signer(Path(sys.argv[1]))
+signer = keys.load_signer(Path(sys.argv[1]))
 signature = signer.sign(b"a request")
-_, public = keys.officer(Path(sys.argv[2]))
+_, public = keys.load_officer(Path(sys.argv[2]))
 public.verify_signature(signature, b"a request")
 try:
     public.verify_signature(signature, b"another")

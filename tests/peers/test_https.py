@@ -1,4 +1,4 @@
-"""curl and openssl s_client at the device door, over TLS 1.2 and 1.3: who gets in, and with what."""
+"""curl and openssl s_client at the device gateway, over TLS 1.2 and 1.3: who gets in, and with what."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 VERSIONS = ("1.2", "1.3")
 JSON = ("-H", "Accept: application/json")
 

@@ -19,7 +19,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.oscore import ClientContext, Device
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 JSON = {"Content-Type": "application/json"}
 
 
@@ -142,7 +142,7 @@ def test_a_repeated_datagram_gets_the_same_answer_and_a_replayed_one_none(story,
     other = speaking(device.context)
     other.send(datagram)  # the same bytes from elsewhere
     assert other.hear().payload == b"Replay detected"
-    # A door writes what it has noticed once a second.
+    # A listener writes what it has noticed once a second.
     seen = f"/devices/{own.public_id}/behaviour"
     assert eventually(lambda: story.rest.get(seen)["metrics"].get("coap_retransmits"))[-1][1] >= 1
 
@@ -281,7 +281,7 @@ def test_after_a_crash_a_device_is_challenged_once_and_what_was_heard_before_is_
 
 
 def said(device, datagram):
-    """Return the answer, or None while the door is not there."""
+    """Return the answer, or None while the listener is not there."""
     device.send(datagram)
     try:
         return device.hear()

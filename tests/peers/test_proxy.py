@@ -19,7 +19,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 RECIPES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ACCEPT = {"Accept": "application/json"}
 
@@ -52,7 +52,7 @@ def proxy(request, story, agent, tmp_path):
     )
     words = {
         "SERVER_CERT": certificate, "SERVER_KEY": key, "SERVER_PEM": folder / "server.pem", "ANCHORS": anchors,
-        "ISSUING": anchors, "ROOT": story.anchor, "FOLDER": folder, "PORT": port, "DOOR": story.device_port,
+        "ISSUING": anchors, "ROOT": story.anchor, "FOLDER": folder, "PORT": port, "GATEWAY": story.device_port,
     }  # fmt: skip
     if request.param == "nginx":
         path = filled("nginx.conf", folder, words)

@@ -1,4 +1,4 @@
-"""A server whose blobs lie in a bucket: devices fetch them there by presigned addresses, or through the door."""
+"""A server whose blobs lie in a bucket: devices fetch them there by presigned addresses, or through the listener."""
 
 import hashlib
 import uuid
@@ -35,8 +35,8 @@ def release(server, tmp_path_factory):
     """Return a release whose image went to the bucket, its bytes, and who made it."""
     operator = Operator(server, tmp_path_factory.mktemp("bucket-operator"))
     operator.board(BOARD)
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(server.folder / "offline", tmp_path_factory.mktemp("made"), archive, "4.1.0", 41)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(server.folder / "offline", tmp_path_factory.mktemp("made"), archive, "4.1.0", 41)
     data = made.files["app.bin"].read_bytes()
     kind = {"board": BOARD, "form": "mcuboot", "name": f"bucket-{uuid.uuid4().hex[:6]}", "component": "app"}
     return operator, operator.release(operator.upload(data, "4.1.0", counter=41, **kind)), data
@@ -75,7 +75,7 @@ def test_no_log_holds_an_address(server, offered):
     assert "X-Amz-Signature" not in logs
 
 
-def test_what_needs_no_bytes_is_answered_by_the_door(server, offered):
+def test_what_needs_no_bytes_is_answered_by_the_listener(server, offered):
     agent, digest, data = offered
     status, headers, _ = server.call("HEAD", f"/v1/blob/{digest}", identity=identity(agent))
     assert (status, headers["content-length"], headers["etag"]) == (200, str(len(data)), f'"{digest}"')
@@ -94,21 +94,23 @@ def test_whoever_may_not_have_it_gets_no_address(server, offered, tmp_path):
 
 def test_a_download_goes_on_in_the_bucket_where_it_stopped(server, offered):
     agent, digest, data = offered
-    parts = list(blobs.stream(agent._line(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'}))
+    parts = list(
+        blobs.stream_blob(agent._line(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'})
+    )
     assert {status for status, _ in parts} == {206}
     assert b"".join(part for _, part in parts) == data[5000:]
 
 
-def test_over_coap_the_bytes_come_through_the_door(server, offered):
+def test_over_coap_the_bytes_come_through_the_listener(server, offered):
     agent, digest, data = offered
     other = Agent(replace(agent.settings, server=f"coaps://localhost:{server.settings['FLEET_COAP_PORT']}"))
     try:
-        assert b"".join(part for _, part in blobs.stream(other._line(), digest, len(data))) == data
+        assert b"".join(part for _, part in blobs.stream_blob(other._line(), digest, len(data))) == data
     finally:
         other.close()
 
 
-def test_devices_that_follow_no_redirect_get_the_bytes_through_the_door(server, offered, bucket):  # noqa: F811
+def test_devices_that_follow_no_redirect_get_the_bytes_through_the_listener(server, offered, bucket):  # noqa: F811
     agent, digest, data = offered
     server.stop()
     server.start(**bucket.settings, FLEET_BLOBS_DIRECT="0")
@@ -132,7 +134,7 @@ def test_a_bucket_that_is_away_is_said_so_and_nothing_is_lost(server, offered, b
         assert status == 503, body
         assert int(headers["retry-after"]) > 0
         with pytest.raises(AnswerError, match="503"):
-            list(blobs.stream(agent._line(), digest, len(data)))
+            list(blobs.stream_blob(agent._line(), digest, len(data)))
     finally:
         server.stop()
         server.start(**bucket.settings)

@@ -60,8 +60,8 @@ class Tpm:
         body = draft.tbs_certrequest_bytes.replace(_point(other.public_key()), _point(theirs))
         (self.folder / "tbs").write_bytes(body)
         self.run("sign", key, self.folder / "tbs", self.folder / "tbs.sig")
-        algorithm = der.parts(draft.public_bytes(serialization.Encoding.DER))[1]
-        return der.signed(body, algorithm, (self.folder / "tbs.sig").read_bytes())
+        algorithm = der.sequence_parts(draft.public_bytes(serialization.Encoding.DER))[1]
+        return der.signed_der(body, algorithm, (self.folder / "tbs.sig").read_bytes())
 
     def quote(self, nonce, **environment):
         self.run("quote", nonce.hex(), "0,7", **environment)

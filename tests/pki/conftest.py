@@ -60,7 +60,7 @@ def book(journal_files, domain):
         with transaction.atomic():
             for name in names:
                 ledger.record(actor=system(domain), action="thing.done", thing=("thing", name), detail={"n": 1})
-        return ledger.sequence(domain=domain) if publish else None
+        return ledger.sequence_leaves(domain=domain) if publish else None
 
     return write
 

@@ -12,7 +12,7 @@ from pki.csr import challenge_password, csr_key, parse_csr, read_csr
 from pki.errors import CsrError
 from pki.foreign import read_certificate
 from pki.kernel.errors import InvalidError
-from pki.kernel.pem import demand_one, read_der
+from pki.kernel.pem import demand_one_block, read_der
 from pki.kernel.public_keys import read_pem
 from pki.keys import spki
 from pki.profiles import ALL_KEY_TYPES
@@ -35,7 +35,7 @@ def request(attributes=b"", subject=b"", written=b""):
     )
     tbs = der.tlv(0x30, info)
     algorithm = bytes.fromhex("300a06082a8648ce3d040302")
-    return der.signed(tbs, algorithm, P256.sign(tbs, ec.ECDSA(hashes.SHA256())))
+    return der.signed_der(tbs, algorithm, P256.sign(tbs, ec.ECDSA(hashes.SHA256())))
 
 
 def attribute(oid, *values, tag=0x31):
@@ -82,17 +82,17 @@ def test_a_subject_that_cannot_be_read_is_refused_by_the_reader(value):
 
 def pss(public):
     """Return the key of an RSA public key, written as id-RSASSA-PSS without parameters."""
-    _, bits = der.parts(spki(public))
+    _, bits = der.sequence_parts(spki(public))
     return der.tlv(0x30, bytes.fromhex("300b06092a864886f70d01010a") + bits)
 
 
 def compressed(public):
     point = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    return der.tlv(0x30, der.parts(spki(public))[0] + der.tlv(3, b"\0" + point))
+    return der.tlv(0x30, der.sequence_parts(spki(public))[0] + der.tlv(3, b"\0" + point))
 
 
 def without_null(public):
-    _, bits = der.parts(spki(public))
+    _, bits = der.sequence_parts(spki(public))
     return der.tlv(0x30, bytes.fromhex("300b06092a864886f70d010101") + bits)
 
 
@@ -114,7 +114,7 @@ def test_the_key_of_a_request_is_kept_byte_for_byte(make):
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     csr = read_csr(builder.sign(key, algorithm).public_bytes(Encoding.DER), ALL_KEY_TYPES)
-    assert der.parts(csr.tbs_certrequest_bytes)[2] == spki(csr_key(csr))
+    assert der.sequence_parts(csr.tbs_certrequest_bytes)[2] == spki(csr_key(csr))
 
 
 def certificate(*, extension=lambda one: one):
@@ -125,21 +125,21 @@ def certificate(*, extension=lambda one: one):
     builder = builder.not_valid_after(dt.datetime(2040, 1, 1))  # noqa: DTZ001  because X.509 times are UTC
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=False)
     usual = builder.sign(P256, hashes.SHA256())
-    *fields, last = der.parts(usual.tbs_certificate_bytes)
-    _, start, _ = der.element(last)
-    listed = [extension(one) for one in der.parts(last[start:])]
+    *fields, last = der.sequence_parts(usual.tbs_certificate_bytes)
+    _, start, _ = der.read_element(last)
+    listed = [extension(one) for one in der.sequence_parts(last[start:])]
     tbs = der.tlv(0x30, b"".join(fields) + der.tlv(0xA3, der.tlv(0x30, b"".join(listed))))
     signature = P256.sign(tbs, ec.ECDSA(hashes.SHA256()))
-    return der.signed(tbs, der.parts(usual.public_bytes(Encoding.DER))[1], signature)
+    return der.signed_der(tbs, der.sequence_parts(usual.public_bytes(Encoding.DER))[1], signature)
 
 
 def critical_false(extension):
-    oid, value = der.parts(extension)
+    oid, value = der.sequence_parts(extension)
     return der.tlv(0x30, oid + CRITICAL_FALSE + value)
 
 
 def ca_false(extension):
-    oid, _ = der.parts(extension)
+    oid, _ = der.sequence_parts(extension)
     return der.tlv(0x30, oid + der.tlv(4, der.tlv(0x30, CRITICAL_FALSE)))
 
 
@@ -158,7 +158,7 @@ def test_defaults_that_are_written_out_are_read_and_the_signature_holds(change):
 @regression("B3", "certificates with malformed extensions and names, every field touched in the reader")
 def test_a_certificate_with_a_malformed_field_is_refused_with_the_field():
     twice = certificate(extension=lambda one: one + one)
-    nonsense = certificate(extension=lambda one: der.tlv(0x30, der.parts(one)[0] + der.tlv(4, b"\xff\x00")))
+    nonsense = certificate(extension=lambda one: der.tlv(0x30, der.sequence_parts(one)[0] + der.tlv(4, b"\xff\x00")))
     for data in (twice, nonsense, b"", b"\x30\x00", b"\x30\x84\xff\xff\xff\xff", certificate()[:-9]):
         with pytest.raises(InvalidError, match="The certificate"):
             read_certificate(data)
@@ -174,10 +174,10 @@ def test_a_second_object_in_a_pem_file_is_refused_not_dropped():
         with pytest.raises(InvalidError, match="holds 2 objects"):
             read_pem(text)
         with pytest.raises(InvalidError, match="holds 2 objects"):
-            demand_one(text, "PUBLIC KEY")
+            demand_one_block(text, "PUBLIC KEY")
     with pytest.raises(InvalidError, match="lacks its end"):
-        demand_one(KEY.partition("-----END")[0], "PUBLIC KEY")
+        demand_one_block(KEY.partition("-----END")[0], "PUBLIC KEY")
     with pytest.raises(InvalidError, match="not PEM"):
-        demand_one("nothing", "PUBLIC KEY")
+        demand_one_block("nothing", "PUBLIC KEY")
     assert read_pem(f"Subject: x\r\n{KEY}\n# a comment\n")
     assert read_der(KEY.replace("\n", "\r\n"), "PUBLIC KEY") == spki(P256.public_key())

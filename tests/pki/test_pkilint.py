@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp as library
 from fleet.officer import authority
 from pki import crl, ocsp
 from pki import x509 as rules
-from pki.profiles import DEVICE, DOOR, OCSP
+from pki.profiles import DEVICE, OCSP, SERVER
 
 DER, PEM = serialization.Encoding.DER, serialization.Encoding.PEM
 URL = "http://192.0.2.1:8445"
@@ -50,11 +50,11 @@ def lint(tool, folder, data, *further):
 def tree(tmp_path_factory):
     """Return roots, an issuing CA, the links of a rollover."""
     old, new = tmp_path_factory.mktemp("old"), tmp_path_factory.mktemp("new")
-    roots = [authority.make_root(folder, f"Root {folder.name[:3]}").read_bytes() for folder in (old, new)]
+    roots = [authority.make_root_ca(folder, f"Root {folder.name[:3]}").read_bytes() for folder in (old, new)]
     key = ec.generate_private_key(ec.SECP256R1())
-    issued = authority.certify(old, rules.authority_csr(key, "Issuing CA 1").public_bytes(PEM))
+    issued = authority.certify_issuing_ca(old, rules.authority_csr(key, "Issuing CA 1").public_bytes(PEM))
     issuer = rules.Issuer(x509.load_pem_x509_certificate(issued), key, URL)
-    links = [authority.cross(old, roots[1]), authority.cross(new, roots[0])]
+    links = [authority.cross_certify(old, roots[1]), authority.cross_certify(new, roots[0])]
     return roots, issuer, links
 
 
@@ -65,32 +65,36 @@ def test_roots_issuing_cas_and_links(tree, tmp_path):
 
 
 def test_an_issuing_ca_with_name_constraints(tmp_path):
-    authority.make_root(tmp_path / "root", "Root")
+    authority.make_root_ca(tmp_path / "root", "Root")
     request = rules.authority_csr(ec.generate_private_key(ec.SECP256R1()), "Bounded CA").public_bytes(PEM)
-    lint("lint_pkix_cert", tmp_path, authority.certify(tmp_path / "root", request, ["default.device.invalid"]))
+    lint(
+        "lint_pkix_cert", tmp_path, authority.certify_issuing_ca(tmp_path / "root", request, ["default.device.invalid"])
+    )
 
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_device_certificates_of_every_key_type(tree, tmp_path, kind):
     key, now = KEYS[kind]().public_key(), datetime.now(UTC)
     subject = rules.device_subject("default", "0190b5a0-0000-7000-8000-000000000001", "node-1", key)
-    made = rules.issue(tree[1], DEVICE, subject, now, now + DEVICE.validity)
+    made = rules.issue_certificate(tree[1], DEVICE, subject, now, now + DEVICE.validity)
     lint("lint_pkix_cert", tmp_path, made.public_bytes(PEM))
 
 
-def test_door_and_responder_certificates(tree, tmp_path):
+def test_listener_and_responder_certificates(tree, tmp_path):
     key, now = KEYS["p256"]().public_key(), datetime.now(UTC)
-    door = rules.issue(tree[1], DOOR, rules.door_subject(["fleet.example", "192.0.2.7"], key), now, now + DOOR.validity)
-    lint("lint_pkix_cert", tmp_path, door.public_bytes(PEM))
-    responder = rules.issue(tree[1], OCSP, rules.responder_subject("OCSP", key), now, now + OCSP.validity)
+    listener = rules.issue_certificate(
+        tree[1], SERVER, rules.server_subject(["fleet.example", "192.0.2.7"], key), now, now + SERVER.validity
+    )
+    lint("lint_pkix_cert", tmp_path, listener.public_bytes(PEM))
+    responder = rules.issue_certificate(tree[1], OCSP, rules.responder_subject("OCSP", key), now, now + OCSP.validity)
     lint("lint_pkix_cert", tmp_path, responder.public_bytes(PEM))
 
 
 @pytest.mark.parametrize("reasons", [[], ["unspecified"], list(crl.REASONS)])
 def test_revocation_lists(tree, tmp_path, reasons):
     now = datetime.now(UTC).replace(microsecond=0)
-    entries = b"".join(crl.entry(rules.random_serial(), now, reason) for reason in reasons)
-    data, _ = crl.build(tree[1], 7, entries, 12, now, now + timedelta(days=7))
+    entries = b"".join(crl.crl_entry(rules.random_serial(), now, reason) for reason in reasons)
+    data, _ = crl.build_crl(tree[1], 7, entries, 12, now, now + timedelta(days=7))
     lint("lint_crl", tmp_path, data, "-t", "CRL", "-p", "PKIX")
 
 
@@ -104,7 +108,9 @@ def test_revocation_lists(tree, tmp_path, reasons):
 def test_ocsp_answers(tree, tmp_path, standing, nonce):
     now = datetime.now(UTC).replace(microsecond=0)
     key = KEYS["p256"]()
-    made = rules.issue(tree[1], OCSP, rules.responder_subject("OCSP", key.public_key()), now, now + OCSP.validity)
+    made = rules.issue_certificate(
+        tree[1], OCSP, rules.responder_subject("OCSP", key.public_key()), now, now + OCSP.validity
+    )
     responder = ocsp.Responder(key, made, tree[1].certificate)
     question = ocsp.Question(hashes.SHA256(), b"\1" * 32, b"\2" * 32, 77, nonce)
     data = ocsp.sign_answer(responder, question, standing, now)

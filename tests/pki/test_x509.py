@@ -16,7 +16,7 @@ from fleet.officer import authority
 from pki import x509 as rules
 from pki.errors import CsrError
 from pki.kernel.errors import InvalidError
-from pki.profiles import DEVICE, DOOR
+from pki.profiles import DEVICE, SERVER
 from tests.factories.devices import csr
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -26,17 +26,17 @@ KEY = str(uuid.UUID("018f0000-0000-7000-8000-000000000001"))
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("root")
-    authority.make_root(folder, "Root")
+    authority.make_root_ca(folder, "Root")
     key = ec.generate_private_key(ec.SECP256R1())
     request = rules.authority_csr(key, "Issuing").public_bytes(serialization.Encoding.PEM)
-    return rules.Issuer(x509.load_pem_x509_certificate(authority.certify(folder, request)), key)
+    return rules.Issuer(x509.load_pem_x509_certificate(authority.certify_issuing_ca(folder, request)), key)
 
 
 def issued(issuer, *, name="sensor-1", profile=DEVICE, until=timedelta(days=3650)):
     now = datetime.now(UTC)
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     subject = rules.device_subject("default", KEY, name, public)
-    return rules.issue(issuer, profile, subject, now, now + until)
+    return rules.issue_certificate(issuer, profile, subject, now, now + until)
 
 
 def test_a_device_certificate_has_every_field_that_the_profile_promises(issuer):
@@ -142,30 +142,34 @@ def test_an_endless_request_is_refused_before_it_is_parsed():
         rules.parse_csr(b"\x30" * (rules.MAX_CSR + 1))
 
 
-def test_a_door_is_named_by_host_names_and_addresses(issuer):
+def test_a_listener_is_named_by_host_names_and_addresses(issuer):
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
-    subject = rules.door_subject(["fleet.example", "127.0.0.1", "::1"], public)
-    certificate = rules.issue(issuer, DOOR, subject, datetime.now(UTC), datetime.now(UTC) + DOOR.validity)
+    subject = rules.server_subject(["fleet.example", "127.0.0.1", "::1"], public)
+    certificate = rules.issue_certificate(
+        issuer, SERVER, subject, datetime.now(UTC), datetime.now(UTC) + SERVER.validity
+    )
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["fleet.example"]
     assert [str(one) for one in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.parametrize("names", [[], ["a"] * 21, ["*.example"], ["bücher.example"], ["a b"], ["x\n"], ["a" * 300]])
-def test_a_door_with_doubtful_names_is_refused(names):
+def test_a_listener_with_doubtful_names_is_refused(names):
     with pytest.raises(InvalidError):
-        rules.door_subject(names, ec.generate_private_key(ec.SECP256R1()).public_key())
+        rules.server_subject(names, ec.generate_private_key(ec.SECP256R1()).public_key())
 
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory):
     """Return an issuing CA that its root has bounded to one domain's devices, and the root's certificate."""
     folder = tmp_path_factory.mktemp("bounded")
-    root = authority.make_root(folder, "Root")
+    root = authority.make_root_ca(folder, "Root")
     key = ec.generate_private_key(ec.SECP256R1())
     request = rules.authority_csr(key, "Issuing").public_bytes(serialization.Encoding.PEM)
     permitted = ["default.device.invalid", "fleet.example"]
-    return rules.Issuer(x509.load_pem_x509_certificate(authority.certify(folder, request, permitted)), key), root
+    return rules.Issuer(
+        x509.load_pem_x509_certificate(authority.certify_issuing_ca(folder, request, permitted)), key
+    ), root
 
 
 def test_a_bounded_ca_certifies_the_devices_of_its_domain_and_openssl_agrees(bounded, tmp_path):
@@ -183,10 +187,10 @@ def test_a_bounded_ca_certifies_the_devices_of_its_domain_and_openssl_agrees(bou
 def test_a_bounded_ca_certifies_no_other_name(bounded, name):
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(InvalidError, match="may not certify"):
-        rules.issue(bounded[0], DOOR, rules.door_subject([name], public), NOW, NOW + DOOR.validity)
+        rules.issue_certificate(bounded[0], SERVER, rules.server_subject([name], public), NOW, NOW + SERVER.validity)
 
 
-def test_a_bounded_ca_certifies_its_doors_by_name_and_address(bounded):
+def test_a_bounded_ca_certifies_its_listeners_by_name_and_address(bounded):
     public, now = ec.generate_private_key(ec.SECP256R1()).public_key(), datetime.now(UTC)
-    subject = rules.door_subject(["fleet.example", "a.fleet.example", "127.0.0.1"], public)
-    assert rules.issue(bounded[0], DOOR, subject, now, now + DOOR.validity)
+    subject = rules.server_subject(["fleet.example", "a.fleet.example", "127.0.0.1"], public)
+    assert rules.issue_certificate(bounded[0], SERVER, subject, now, now + SERVER.validity)

@@ -217,8 +217,8 @@ def _timestamp_ends(old):
 
 
 def _next_image(old):
-    archive = material.fetch()["uflash==1.2.4"]
-    made = material.firmware(old.folder / "offline", old.folder / "made", archive, "1.3.0", 3)
+    archive = material.fetch_archives()["uflash==1.2.4"]
+    made = material.build_firmware(old.folder / "offline", old.folder / "made", archive, "1.3.0", 3)
     return made.files["app.bin"].read_bytes()
 
 

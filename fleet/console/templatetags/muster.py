@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from devices.metric_units import rounded
+from devices.metric_units import rounded_number
 from pki.kernel import clock
 
 register = template.Library()
@@ -151,7 +151,7 @@ def number(value: object) -> str:
     """Format a number with a thousands separator and four significant digits; return other values as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return rounded(value)
+    return rounded_number(value)
 
 
 @register.filter

@@ -130,7 +130,7 @@ class Association:
                 return found
 
 
-def begins(datagram: bytes) -> bool:
+def begins_association(datagram: bytes) -> bool:
     """Return whether a datagram starts a new association: a ClientHello in epoch 0."""
     return (
         len(datagram) > RECORD_HEADER
@@ -140,7 +140,7 @@ def begins(datagram: bytes) -> bool:
     )
 
 
-def cookies(secret: bytes, context: SSL.Context) -> None:
+def set_cookies(secret: bytes, context: SSL.Context) -> None:
     """Configure cookies that bind the client's address, so that spoofed hellos leave no state."""
 
     def cookie(connection: SSL.Connection) -> bytes:

@@ -17,7 +17,7 @@ from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from devices.services import presence
-from fleet.gateway.coap.association import Association, HandshakeState, begins
+from fleet.gateway.coap.association import Association, HandshakeState, begins_association
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.remote import CoapRemote as Base
 from fleet.gateway.coap.remote import SocketAddress
@@ -172,7 +172,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         shaking = self._shaking.get(sockaddr)
         if shaking is not None:
             self._go_on(shaking, data)
-        elif begins(data):
+        elif begins_association(data):
             self._begin(data, sockaddr)
         elif (remote := self._open.get(sockaddr)) is not None:
             self._open.move_to_end(sockaddr)
@@ -257,7 +257,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             self.drop(old, "the peer started a new association")
         while len(self._open) >= MOST_ASSOCIATIONS:
             self.drop(next(iter(self._open.values())), "evicted: too many associations")
-        presence.notice(remote.association.fingerprint, "tls_handshakes")
+        presence.note_peer(remote.association.fingerprint, "tls_handshakes")
         same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
         if len(same) >= MOST_OF_ONE:
             self.drop(next(iter(same.values())), "the device started too many associations")
@@ -274,7 +274,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
     def _hand_on(self, remote: DtlsRemote, messages: list[bytes]) -> None:
         for message in messages:
             if remote.repeats(message):
-                presence.notice(remote.association.fingerprint, "coap_retransmits")
+                presence.note_peer(remote.association.fingerprint, "coap_retransmits")
             key = remote.association.key
             answer = self._fast.answer(message, key, str(remote.address[0])) if key else None
             if answer is not None:
@@ -302,8 +302,8 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
     @property
     def socket(self) -> ServerSocket:
         """Return the socket."""
-        found: ServerSocket = self._pool
-        return found
+        server: ServerSocket = self._pool
+        return server
 
     def forget(self, remote: DtlsRemote) -> None:
         """Free aiocoap's stored answers to a removed peer; the keys expire later."""

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from fleet.gateway.coap import options
 from fleet.gateway.coap.options import Asked
-from fleet.gateway.coap.window import piece
+from fleet.gateway.coap.window import read_piece
 from fleet.gateway.poll_cache import Answers, PollCache
 from ota.services.downloads import Download
 from pki.kernel.coap import TAG
@@ -102,7 +102,7 @@ class FastPath:
         start = asked.block << asked.exponent + 4
         if file is None or until < time.monotonic() or start >= file.size:
             return None
-        return block(file, asked.block, asked.exponent)
+        return build_block(file, asked.block, asked.exponent)
 
     def _head(self, message: bytes, token: bytes) -> bytes:
         if message[0] >> 4 & 3 == CONFIRMABLE:
@@ -114,11 +114,11 @@ class FastPath:
 def cut_block(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
     """Return the bytes of one block, and whether there are more (RFC 7959, 2.2)."""
     size = 1 << exponent + 4
-    data = piece(file, number * size, size)
+    data = read_piece(file, number * size, size)
     return data, number * size + len(data) < file.size
 
 
-def block(file: Download, number: int, exponent: int) -> bytes:
+def build_block(file: Download, number: int, exponent: int) -> bytes:
     """Return options and payload of one block: ETag, Content-Format 42, Block2 and, with the first, Size2."""
     data, more = cut_block(file, number, exponent)
     value = (number << 4 | more << 3 | exponent).to_bytes(3, "big").lstrip(b"\0")

@@ -26,7 +26,7 @@ LINKS = ",".join(
 )
 
 
-def links(wanted: str, *, in_oscore: bool = False) -> str:
+def find_links(wanted: str, *, in_oscore: bool = False) -> str:
     """Return the links of a resource type (4.1), or all links; a final ``*`` matches any suffix.
 
     Args:

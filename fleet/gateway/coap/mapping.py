@@ -55,7 +55,7 @@ class CoapRefusalError(InvalidError):
         self.code = code
 
 
-def request(message: Message, peer: TransportPeer) -> DeviceRequest:
+def convert_request(message: Message, peer: TransportPeer) -> DeviceRequest:
     """Convert a CoAP request.
 
     Raises:
@@ -94,7 +94,7 @@ def request(message: Message, peer: TransportPeer) -> DeviceRequest:
     )
 
 
-def response(asked: DeviceRequest, reply: Reply) -> Message:
+def convert_reply(asked: DeviceRequest, reply: Reply) -> Message:
     """Return a reply as a CoAP response."""
     accepted = asked.headers.get("accept", reply.content_type)
     if reply.payload and reply.outcome is ResponseOutcome.OK and accepted != reply.content_type:
@@ -120,7 +120,7 @@ def _check_options(message: Message) -> None:
         raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server does not act as a proxy.")
     for number in sorted(counts):
         found = message.opt.get_option(number)
-        fit = [option for option in found if measured.fits(option)]
+        fit = [option for option in found if measured.is_option_length(option)]
         if number & 1:
             _check_critical(number, len(found), all_fit=len(fit) == len(found))
         elif len(fit) < len(found):

@@ -79,7 +79,7 @@ def measure_options() -> None:
             number.set_format(kind)
 
 
-def fits(option: optiontypes.OptionType) -> bool:
+def is_option_length(option: optiontypes.OptionType) -> bool:
     """Return whether the length of an option is valid."""
     least, most = LENGTHS.get(option.number, (0, 1 << 16))
     came = getattr(option, "came", None)

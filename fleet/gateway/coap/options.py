@@ -34,7 +34,7 @@ def read_poll_options(data: bytes) -> Asked | None:
     """Return the parameters; None if there is another option or a payload."""
     path, host, accept, bits = [], b"", -1, WHOLE
     last = 0
-    for number, value in pairs(data):
+    for number, value in parse_options(data):
         least, most = LENGTHS.get(number, (1, 0))
         if not least <= len(value) <= most or number == last != URI_PATH:
             return None  # the normal path refuses options that are too long or repeated (RFC 7252, 5.4.5)
@@ -52,7 +52,7 @@ def read_poll_options(data: bytes) -> Asked | None:
     return Asked(tuple(path), host.decode("ascii").strip("[]"), accept, bits >> 4, bits & 7)
 
 
-def pairs(data: bytes) -> Iterator[tuple[int, bytes]]:
+def parse_options(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and value of each option (RFC 7252, 3.1); -1 for malformed options or a payload."""
     number, place = 0, 0
     while place < len(data):

@@ -125,7 +125,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         """Reserve sender numbers if few are left."""
         async with self._lock:
             if self.numbers_left < FEW_LEFT:
-                first = await in_thread(lambda: numbers.reserve(self.recipient_id))
+                first = await in_thread(lambda: numbers.reserve_numbers(self.recipient_id))
                 if first != self.sender_end:  # the clock was ahead: the rest of the last block stays unused
                     self.sender_sequence_number = first
                 self.sender_end = first + BLOCK
@@ -135,7 +135,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         async with self._lock:
             if not self._written or self.next_accepted > self.accepted_end:
                 highest = self.next_accepted
-                self.accepted_end = await in_thread(lambda: numbers.accepting(self.recipient_id, highest))
+                self.accepted_end = await in_thread(lambda: numbers.note_accepting(self.recipient_id, highest))
                 self._written = True
 
     def ended(self) -> list[tuple[bytes, int, int]]:
@@ -160,11 +160,11 @@ class OscoreContexts:
 
     def at_hand(self, kid: bytes) -> SecurityContext | None:
         """Return a context that needs no loading."""
-        found = self._held.get(kid)
-        if found is None or found.doubtful:
+        context = self._held.get(kid)
+        if context is None or context.doubtful:
             return None
         self._held.move_to_end(kid)
-        return found
+        return context
 
     async def get(self, kid: bytes) -> SecurityContext:
         """Return a context; load it from the database if it is not in memory.
@@ -176,8 +176,8 @@ class OscoreContexts:
         """
         while (busy := self._busy.get(kid)) is not None:
             await asyncio.wait([busy])
-        if (found := self.at_hand(kid)) is not None:
-            return found
+        if (context := self.at_hand(kid)) is not None:
+            return context
         if len(kid) != KID_BYTES:
             msg = "No OSCORE context has this identifier."
             raise NotFoundError(msg)
@@ -195,7 +195,7 @@ class OscoreContexts:
     async def _rest(self, ended: list[tuple[bytes, int, int]]) -> None:
         """Store the highest numbers; if that fails, the device gets a challenge at its next request."""
         try:
-            await self._in_thread(lambda: numbers.rest(ended))
+            await self._in_thread(lambda: numbers.store_numbers(ended))
         except DatabaseError:
             _logger.warning("the position of an OSCORE context could not be stored", exc_info=True)
 
@@ -228,18 +228,18 @@ class OscoreContexts:
         await self._rest(ended)
 
     def _of(self, fingerprints: set[str]) -> list[bytes]:
-        return [kid for one in fingerprints for kid in self._by_certificate.get(one, ())]
+        return [kid for fingerprint in fingerprints for kid in self._by_certificate.get(fingerprint, ())]
 
     async def _loaded(self, kid: bytes) -> SecurityContext:
         held = self._held.get(kid)
         if held is not None:
-            stands = await self._in_thread(lambda: numbers.stands(kid))
+            stands = await self._in_thread(lambda: numbers.is_context_valid(kid))
             if self._held.get(kid) is held:  # else it was dropped meanwhile
                 if stands:
                     held.doubtful = False
                     return held
                 self._forget(kid)
-        given = await self._in_thread(lambda: numbers.material(kid))
+        given = await self._in_thread(lambda: numbers.context_material(kid))
         made = self._held[kid] = SecurityContext(given)
         self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
         return made

@@ -1,7 +1,7 @@
 """Plain coap:// for the benchmark only: poll and blob without encryption, on loopback, as one fixed device.
 
-There is no identity in plain CoAP. This listener exists to be measured beside libcoap's plain server; ``serve`` refuses
-it on any address but loopback.
+There is no identity in plain CoAP. This listener exists to be measured beside libcoap's plain server; ``serve_coap``
+refuses it on any address but loopback.
 """
 
 import asyncio

@@ -14,11 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from fleet.gateway.anchors import believe
+from fleet.gateway.anchors import trust_only
 from fleet.gateway.coap import association
-from fleet.gateway.coap.door import CoapDoor
 from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
 from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.listener import CoapListener
 from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import CoapTcpServer
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
@@ -34,7 +34,7 @@ CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
 COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 13, 1 << 30
 
 
-def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:
+def dtls_context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:
     """Return a DTLS 1.2 context that demands a certificate and verifies chains only.
 
     Args:
@@ -50,20 +50,20 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
     made.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
     first, *above = (x509.load_der_x509_certificate(der) for der in chain)
     made.use_certificate(first)
-    for one in above:
-        made.add_extra_chain_cert(one)
+    for certificate in above:
+        made.add_extra_chain_cert(certificate)
     made.check_privatekey()
     made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    trust(made, anchors)
-    association.cookies(secrets.token_bytes(32), made)
+    set_anchors(made, anchors)
+    association.set_cookies(secrets.token_bytes(32), made)
     return made
 
 
-def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
+def set_anchors(made: SSL.Context, anchors: Iterable[bytes]) -> None:
     """Set the trust anchors of a context."""
     store = made.get_cert_store()
     assert store is not None  # noqa: S101  because every context has one; this tells the type checker
-    believe(store, anchors)
+    trust_only(store, anchors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,17 @@ class Sockets:
     bench: tuple[tuple[socket.socket, str], ...] = ()
 
 
-async def serve(given: Sockets, stopped: asyncio.Event) -> None:
+async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
     """Serve coaps:// and coaps+tcp:// until stopped."""
     table, answers = PollCache(), Answers()
     fast = FastPath(table, answers)
-    door = CoapDoor(fast)
-    protocol = Context(loop=asyncio.get_running_loop(), serversite=door, loggername="muster.coap")
-    follower = _follow(table, door, await _carriers(protocol, given, fast, door))
+    listener = CoapListener(fast)
+    protocol = Context(loop=asyncio.get_running_loop(), serversite=listener, loggername="muster.coap")
+    follower = _follow(table, listener, await _carriers(protocol, given, fast, listener))
     for bound, fingerprint in given.bench:
-        make = partial(PlainBench, fast, door.answer, fingerprint)
+        make = partial(PlainBench, fast, listener.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
-    clock = asyncio.create_task(each_second(table, answers, door.flush))
+    clock = asyncio.create_task(each_second(table, answers, listener.flush))
     try:
         await stopped.wait()
     finally:
@@ -106,12 +106,12 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
         with suppress(asyncio.CancelledError):
             await clock
         table.hand_over(answers.size)
-        await door.flush()
+        await listener.flush()
         await protocol.shutdown()
-        door.close()
+        listener.close()
 
 
-async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: CoapDoor) -> "Ends":
+async def _carriers(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
     """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
     tcp: list[CoapTcpServer] = []
@@ -128,7 +128,7 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: Coa
 
     async def in_oscore(manager: interfaces.MessageManager) -> OscoreInterface:
         assert given.oscore is not None  # noqa: S101  because it is called with one only; this tells the type checker
-        made = (given.oscore, fast, door.in_thread)
+        made = (given.oscore, fast, listener.in_thread)
         plain.append(await OscoreInterface.start(manager, protocol.log, *made))
         return plain[0]
 
@@ -170,7 +170,7 @@ class Ends:
             self.oscore.doubt(fingerprints)
 
 
-def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
+def _follow(table: PollCache, listener: CoapListener, ends: Ends) -> Follower:
     """Keep the poll cache consistent, notify observers, and disconnect devices without access."""
     loop = asyncio.get_running_loop()
 
@@ -180,7 +180,7 @@ def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
 
     def changed(fingerprints: set[str]) -> None:
         loop.call_soon_threadsafe(ends.doubt, fingerprints)
-        loop.call_soon_threadsafe(door.changed, fingerprints)
+        loop.call_soon_threadsafe(listener.changed, fingerprints)
 
     follower = Follower(table, ends.fingerprints, cut, changed)
     follower.start()

@@ -39,7 +39,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         self.peer = TransportPeer(fingerprint, leaf, str(transport.get_extra_info("peername")[0]))
         self.heard = self.loop.time()
         resumed = connected is not None and connected.session_reused
-        presence.notice(fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
+        presence.note_peer(fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
         self._ctx.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -116,8 +116,8 @@ class CoapTcpServer(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no type
 
     def cut(self, fingerprints: set[str]) -> None:
         """Close the connections of these certificates."""
-        for one in [one for name in fingerprints for one in self._by_certificate.get(name, ())]:
-            one.end()
+        for connection in [connection for name in fingerprints for connection in self._by_certificate.get(name, ())]:
+            connection.end()
 
     @classmethod
     async def start(

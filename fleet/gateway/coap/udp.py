@@ -24,7 +24,7 @@ from django.db import DatabaseError
 
 from devices.services import presence
 from fleet.gateway.coap.fast import FastPath
-from fleet.gateway.coap.links import WELL_KNOWN, links
+from fleet.gateway.coap.links import WELL_KNOWN, find_links
 from fleet.gateway.coap.oscore import FEW_LEFT, InThread, OscoreContexts, SecurityContext, kid_of
 from fleet.gateway.coap.remote import CoapRemote, SocketAddress
 from fleet.gateway.protocol import ResponseOutcome, TransportPeer
@@ -219,7 +219,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             if speaker is None or (said := speaker.repeated(data)) is None:
                 await self._open(context, message, data, addr)
             else:
-                presence.notice(context.fingerprint, "coap_retransmits")
+                presence.note_peer(context.fingerprint, "coap_retransmits")
                 if said:
                     self.write(said, addr)
         except NotFoundError:
@@ -372,7 +372,7 @@ def _plainly(message: Message) -> Message:
     if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
         return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
     wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
-    text = links(wanted, in_oscore=True).encode()
+    text = find_links(wanted, in_oscore=True).encode()
     asked = message.opt.block2
     exponent = min(asked.size_exponent, SMALL) if asked is not None else SMALL
     number = asked.block_number if asked is not None else 0

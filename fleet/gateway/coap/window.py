@@ -45,7 +45,7 @@ class BucketWindow:
 _WINDOW = BucketWindow()
 
 
-def piece(file: Download, start: int, length: int) -> bytes:
+def read_piece(file: Download, start: int, length: int) -> bytes:
     """Return some bytes of a file; an object store may block, so call it in a thread."""
     if file.path is None:
         return _WINDOW.piece(file, start, length)

@@ -27,7 +27,7 @@ _EXECUTION = {
 }
 
 
-def poll(base: str, offer: PollAnswer, *, wants_config: bool) -> dict[str, object]:
+def poll_document(base: str, offer: PollAnswer, *, wants_config: bool) -> dict[str, object]:
     """Return the poll document with at most one link to an action."""
     links: dict[str, object] = {}
     assignment = offer.assignment
@@ -43,7 +43,7 @@ def poll(base: str, offer: PollAnswer, *, wants_config: bool) -> dict[str, objec
     return {"config": {"polling": {"sleep": sleep}}, "_links": links}
 
 
-def deployment(base: str, assignment: Assignment) -> dict[str, object]:
+def deployment_document(base: str, assignment: Assignment) -> dict[str, object]:
     """Return the deployment: one chunk, one artifact, all three hashes, always forced."""
     bundle = assignment.bundle
     image = bundle.image
@@ -61,7 +61,7 @@ def deployment(base: str, assignment: Assignment) -> dict[str, object]:
     }
 
 
-def feedback(body: Mapping[str, object]) -> Feedback:
+def parse_feedback(body: Mapping[str, object]) -> Feedback:
     """Read feedback on a deployment. Unusual texts and progress values are never refused.
 
     Raises:
@@ -120,12 +120,12 @@ def config_data(body: Mapping[str, object]) -> ConfigData:
         raise InvalidError(msg)
     values, altered = {}, set()
     for key, value in data.items():
-        name = intake.identifier(key, f"name in data: {intake.shown_name(key)}", most=MAX_TEXT)
+        name = intake.check_identifier(key, f"name in data: {intake.shown_name(key)}", most=MAX_TEXT)
         if intake.REPLACEMENT in name or not isinstance(value, str | int | float | None):
             msg = f"`data.{intake.shown_name(name)}` must be a string with a printable name."
             raise InvalidError(msg)
         text = value if isinstance(value, str) else "" if value is None else str(value).lower()
-        values[name], changed = intake.cleaned(text, MAX_TEXT)
+        values[name], changed = intake.clean_text(text, MAX_TEXT)
         if changed or intake.REPLACEMENT in values[name]:
             altered.add(name)
     return ConfigData(values, str(mode), frozenset(altered))
@@ -136,7 +136,7 @@ def keep_config(who: Identified, said: ConfigData) -> None:
     gone = frozenset(said.values) if said.mode == "remove" else frozenset()
     values = {} if gone else said.values
     change = twins.Attributes(values, replace=said.mode == "replace", remove=gone, altered=said.altered - gone)
-    twins.attributes(actor=who.actor, device=who.device, change=change)
+    twins.store_attributes(actor=who.actor, device=who.device, change=change)
 
 
 def _status(body: Mapping[str, object]) -> tuple[str, str, list[str]]:

@@ -9,7 +9,7 @@ from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
-from ota.manifest.paths import disposition
+from ota.manifest.paths import content_disposition
 from ota.services import assignments, downloads, offers
 from pki.kernel import intake, strict_json
 from pki.kernel.errors import DeniedError, DomainError, InvalidError, NotFoundError
@@ -23,14 +23,14 @@ _CODES = {
 Handler = Callable[[DeviceRequest, Identified, list[str]], Reply]
 
 
-def dialect(request: DeviceRequest) -> Reply | None:
+def answer_ddi(request: DeviceRequest) -> Reply | None:
     """Answer ``/{tenant}/controller/v1/{controllerId}…``; the certificate must be that device's."""
     match = _BASE.fullmatch(request.path)
     if match is None:
         return None
     check_words(request)
     tenant, controller, rest = match.groups()
-    who = identity.device(request, identity.domain_by_slug(tenant), "ddi")
+    who = identity.authenticate_device(request, identity.domain_by_slug(tenant), "ddi")
     if who.device.name != controller:
         msg = "The certificate belongs to another controller."
         raise DeniedError(msg)
@@ -41,13 +41,13 @@ def dialect(request: DeviceRequest) -> Reply | None:
                 ResponseOutcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk
             )
         if found:
-            identity.gate(who, allowed=quarantined)
+            identity.gate_quarantined(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
     msg = "This DDI resource does not exist."
     raise NotFoundError(msg)
 
 
-def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
+def render_ddi_refusal(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal in hawkBit's format; 401 has no body."""
     if outcome is ResponseOutcome.UNAUTHENTICATED:
         return Reply(outcome)
@@ -61,8 +61,8 @@ def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError
 
 
 def _poll(request: DeviceRequest, who: Identified, _parts: list[str]) -> Reply:
-    offer = offers.poll(actor=who.actor, device=who.device)
-    body = bodies.poll(_base(request, who), offer, wants_config=not who.device.twin.reported.get("attributes"))
+    offer = offers.poll_work(actor=who.actor, device=who.device)
+    body = bodies.poll_document(_base(request, who), offer, wants_config=not who.device.twin.reported.get("attributes"))
     return _json(who, body, routine=True)
 
 
@@ -72,17 +72,17 @@ def _config_data(request: DeviceRequest, who: Identified, _parts: list[str]) -> 
 
 
 def _deployment(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
-    assignment = offers.current(who.device)
+    assignment = offers.current_offer(who.device)
     if assignment is None or assignment.action_id != _action(parts[0]):
         msg = "This action is not open for this controller."
         raise NotFoundError(msg)
-    assignment = assignments.retrieved(actor=who.actor, device=who.device, action_id=assignment.action_id)
-    return _json(who, bodies.deployment(_base(request, who), assignment))
+    assignment = assignments.note_retrieved(actor=who.actor, device=who.device, action_id=assignment.action_id)
+    return _json(who, bodies.deployment_document(_base(request, who), assignment))
 
 
 def _feedback(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
-    said = bodies.feedback(_read(request))
-    assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
+    said = bodies.parse_feedback(_read(request))
+    assignments.store_feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
     return Reply(ResponseOutcome.OK, device_id=who.device.pk, routine=False)
 
 
@@ -97,13 +97,13 @@ def _cancel(_request: DeviceRequest, who: Identified, parts: list[str]) -> Reply
 
 def _cancel_feedback(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     said = bodies.cancel_feedback(_read(request))
-    assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
+    assignments.store_feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
     return Reply(ResponseOutcome.OK, device_id=who.device.pk, routine=False)
 
 
 def _artifact(_request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
-    file = downloads.by_name(actor=who.actor, device=who.device, bundle_id=_action(parts[0]), name=parts[1])
-    headers = {"etag": f'"{file.sha1}"', "content-disposition": disposition(file.name)}
+    file = downloads.file_by_name(actor=who.actor, device=who.device, bundle_id=_action(parts[0]), name=parts[1])
+    headers = {"etag": f'"{file.sha1}"', "content-disposition": content_disposition(file.name)}
     return Reply(ResponseOutcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)
 
 

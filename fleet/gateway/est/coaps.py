@@ -20,7 +20,7 @@ PKIX_CERT, MULTIPART, CSR_ATTRS = "application/pkix-cert", "application/multipar
 PKCS8_FORMAT, CERTS_ONLY_FORMAT, PKIX_CERT_FORMAT = 284, 281, 287
 
 
-def dialect(request: DeviceRequest) -> Reply | None:
+def answer_est_coaps(request: DeviceRequest) -> Reply | None:
     """Answer paths below ``/.well-known/est/``, with or without a label."""
     if not request.path.startswith(ROOT):
         return None
@@ -30,18 +30,18 @@ def dialect(request: DeviceRequest) -> Reply | None:
         return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.", PLAIN)
     if request.method != METHODS[operation]:
         return Reply(ResponseOutcome.NOT_ALLOWED, b"", PLAIN)
-    place = operations.place(label, identity.domain_by_host, request.host)
+    place = operations.parse_est_label(label, identity.domain_by_host, request.host)
     return {
-        "crts": lambda: Reply(ResponseOutcome.OK, operations.cacerts(place), CERTS_ONLY),
-        "att": lambda: Reply(ResponseOutcome.OK, operations.csrattrs(place), CSR_ATTRS),
+        "crts": lambda: Reply(ResponseOutcome.OK, operations.est_cacerts(place), CERTS_ONLY),
+        "att": lambda: Reply(ResponseOutcome.OK, operations.est_csrattrs(place), CSR_ATTRS),
         "sen": lambda: _certificate(request, operations.enrol_device(place, request.peer, "", request.payload)),
-        "sren": lambda: _certificate(request, operations.reenrol(place, request, request.payload)),
+        "sren": lambda: _certificate(request, operations.est_reenrol(place, request, request.payload)),
         "skg": lambda: _key(request, place, bare=False),
         "skc": lambda: _key(request, place, bare=True),
     }[operation]()
 
 
-def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
+def render_diagnostic(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal as a diagnostic payload (RFC 7252, 5.5.2), with the time to retry."""
     wait = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
     headers = {"retry-after": wait} if outcome in {ResponseOutcome.ACCEPTED, ResponseOutcome.LIMITED} else {}
@@ -56,7 +56,7 @@ def _certificate(request: DeviceRequest, issued: EnrolmentAnswer) -> Reply:
 
 
 def _key(request: DeviceRequest, place: EstLabel, *, bare: bool) -> Reply:
-    issued = operations.keygen(place, request.peer, "", request.payload)
+    issued = operations.est_keygen(place, request.peer, "", request.payload)
     second = (PKIX_CERT_FORMAT, _bare(issued)) if bare else (CERTS_ONLY_FORMAT, issued.certificates)
     body = cbor.dumps([PKCS8_FORMAT, issued.key, *second])
     return Reply(ResponseOutcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)

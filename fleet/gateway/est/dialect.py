@@ -27,7 +27,7 @@ METHODS = {
 PLAIN = "text/plain; charset=utf-8"
 
 
-def dialect(request: DeviceRequest) -> Reply | None:
+def answer_est(request: DeviceRequest) -> Reply | None:
     """Answer paths below ``/.well-known/est/``, with or without a label."""
     if not request.path.startswith(ROOT):
         return None
@@ -37,7 +37,7 @@ def dialect(request: DeviceRequest) -> Reply | None:
         return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)
     if request.method != METHODS[operation]:
         return Reply(ResponseOutcome.NOT_ALLOWED, b"", "text/plain", {"allow": METHODS[operation]})
-    place = operations.place(label, identity.domain_by_host, request.host)
+    place = operations.parse_est_label(label, identity.domain_by_host, request.host)
     return {
         "cacerts": _cacerts,
         "csrattrs": _csrattrs,
@@ -47,7 +47,7 @@ def dialect(request: DeviceRequest) -> Reply | None:
     }[operation](request, place)
 
 
-def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
+def render_est_refusal(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal as plain text, with a password challenge if one helps, and the time to retry."""
     headers = {"www-authenticate": 'Basic realm="est"'} if outcome is ResponseOutcome.UNAUTHENTICATED else {}
     if outcome in {ResponseOutcome.ACCEPTED, ResponseOutcome.LIMITED}:
@@ -56,11 +56,11 @@ def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError
 
 
 def _cacerts(_request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.cacerts(place), CERTS_ONLY)
+    return _base64(operations.est_cacerts(place), CERTS_ONLY)
 
 
 def _csrattrs(_request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.csrattrs(place), "application/csrattrs")
+    return _base64(operations.est_csrattrs(place), "application/csrattrs")
 
 
 def _enrol(request: DeviceRequest, place: EstLabel) -> Reply:
@@ -69,12 +69,12 @@ def _enrol(request: DeviceRequest, place: EstLabel) -> Reply:
 
 
 def _reenrol(request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.reenrol(place, request, _csr(request)).certificates, CERTS_ONLY)
+    return _base64(operations.est_reenrol(place, request, _csr(request)).certificates, CERTS_ONLY)
 
 
 def _keygen(request: DeviceRequest, place: EstLabel) -> Reply:
     """Return key and certificate as two parts (RFC 7030, 4.4.2)."""
-    issued = operations.keygen(place, request.peer, _secret(request), _csr(request))
+    issued = operations.est_keygen(place, request.peer, _secret(request), _csr(request))
     boundary = f"est-{secrets.token_hex(12)}"
     parts = [("application/pkcs8", issued.key), (CERTS_ONLY, issued.certificates)]
     text = "".join(

@@ -16,7 +16,7 @@ from fleet.gateway.protocol import DeviceRequest, TransportPeer
 from fleet.observe import request_id
 from pki import selectors
 from pki.csr import challenge_password
-from pki.csrattrs import attributes
+from pki.csrattrs import csr_attributes
 from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError
 from pki.models import Certificate, TrustDomain
@@ -42,7 +42,7 @@ class EnrolmentAnswer:
     key: bytes = b""
 
 
-def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> EstLabel:
+def parse_est_label(label: str, by_host: Callable[[str], TrustDomain], host: str) -> EstLabel:
     """Return what a label selects: ``domain``, ``profile`` of the host's domain, or ``domain.profile``.
 
     Raises:
@@ -61,16 +61,16 @@ def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> EstLa
     return EstLabel(domain, profiles.profile_of(domain.slug, first).name)
 
 
-def cacerts(where: EstLabel) -> bytes:
+def est_cacerts(where: EstLabel) -> bytes:
     """Return every CA certificate of a domain: roots, issuing CAs, and the cross-certificates of a rollover."""
-    anchors = selectors.anchors(actor=actors.system(where.domain.slug, "est", via="est"))
+    anchors = selectors.trust_anchors(actor=actors.system_actor(where.domain.slug, "est", via="est"))
     return pkcs7.serialize_certificates(anchors, serialization.Encoding.DER)
 
 
-def csrattrs(where: EstLabel) -> bytes:
+def est_csrattrs(where: EstLabel) -> bytes:
     """Return the CSR attributes (RFC 8951, 3.2): the key type that the profile prefers."""
     profile = profiles.profile_of(where.domain.slug, where.profile or "device")
-    return attributes(profile.key_types)
+    return csr_attributes(profile.key_types)
 
 
 def enrol_device(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> EnrolmentAnswer:
@@ -82,21 +82,23 @@ def enrol_device(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) 
     return EnrolmentAnswer(_certs_only(done.certificate), done.device.pk)
 
 
-def keygen(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> EnrolmentAnswer:
+def est_keygen(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> EnrolmentAnswer:
     """Enrol with server-side key generation. The signer does not keep the key, and ignores the key in the request."""
     request = parse_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
-    done = enrolment.keygen(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())
+    done = enrolment.enrol_with_keygen(
+        domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get()
+    )
     return EnrolmentAnswer(_certs_only(done.certificate), done.device.pk, done.key)
 
 
-def reenrol(where: EstLabel, request: DeviceRequest, csr: bytes) -> EnrolmentAnswer:
+def est_reenrol(where: EstLabel, request: DeviceRequest, csr: bytes) -> EnrolmentAnswer:
     """Renew or re-key a certificate of this domain that is valid or within the grace period of its profile."""
-    who = identity.device(request, where.domain, "est", renewing=True)
-    identity.gate(who, allowed=False)
+    who = identity.authenticate_device(request, where.domain, "est", renewing=True)
+    identity.gate_quarantined(who, allowed=False)
     check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
-    certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
+    certificate = enrolment.renew_identity(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
     return EnrolmentAnswer(_certs_only(certificate), who.device.pk)
 
 

@@ -5,11 +5,11 @@ from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import downloads
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_blob(request: DeviceRequest, who: Identified) -> Reply:
     """Return a file to send, with ranges. HTTPS redirects to the object store if the file is there."""
     digest = request.path.rsplit("/", 1)[-1]
     if digest == "image":
-        file = downloads.image(actor=who.actor, device=who.device)
+        file = downloads.current_image(actor=who.actor, device=who.device)
     else:
         file = downloads.by_digest(actor=who.actor, device=who.device, sha256=digest)
     headers = {"etag": f'"{file.sha256}"'}

@@ -10,12 +10,12 @@ from pki.kernel.errors import InvalidError
 ANSWER = frozenset({"state", "result"})
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_command(request: DeviceRequest, who: Identified) -> Reply:
     """Return the signed commands, or accept the result of one."""
     name = request.path.removeprefix("/v1/command").strip("/")
-    body = codec.decode(request, ANSWER if name else codec.NONCE, free_text=bool(name))
+    body = codec.decode_body(request, ANSWER if name else codec.NONCE, free_text=bool(name))
     if not name:
-        nonce = codec.octets(body, "nonce")
+        nonce = codec.body_octets(body, "nonce")
         data = director.commands_for(actor=who.actor, device=who.device, nonce=nonce)
         return Reply(ResponseOutcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
     state, result = body.get("state"), body.get("result", "")

@@ -6,8 +6,8 @@ from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import director
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_director(request: DeviceRequest, who: Identified) -> Reply:
     """Return the director's signed document."""
-    nonce = codec.octets(codec.decode(request, codec.NONCE), "nonce")
-    data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
+    nonce = codec.body_octets(codec.decode_body(request, codec.NONCE), "nonce")
+    data = director.director_document(actor=who.actor, device=who.device, nonce=nonce)
     return Reply(ResponseOutcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

@@ -26,7 +26,7 @@ CHALLENGE = frozenset({"ek_certificate", "ek_public", "ak_public"})
 ENROL = frozenset({"session", "secret", "csr", "key", "quote"})
 
 
-def handle(request: DeviceRequest, domain: TrustDomain) -> Reply:
+def handle_enrolment(request: DeviceRequest, domain: TrustDomain) -> Reply:
     """Answer paths below ``/v1/enrol/``."""
     work = {"/v1/enrol/tpm/challenge": _challenge, "/v1/enrol/tpm": _enrol}.get(request.path)
     if work is None:
@@ -37,25 +37,25 @@ def handle(request: DeviceRequest, domain: TrustDomain) -> Reply:
 
 
 def _challenge(request: DeviceRequest, domain: TrustDomain) -> Reply:
-    body = codec.decode(request, CHALLENGE)
+    body = codec.decode_body(request, CHALLENGE)
     made = attestation.challenge(
         domain=domain.slug,
-        ek_certificate=codec.octets(body, "ek_certificate"),
-        ek_public=codec.octets(body, "ek_public"),
-        ak_public=codec.octets(body, "ak_public"),
+        ek_certificate=codec.body_octets(body, "ek_certificate"),
+        ek_public=codec.body_octets(body, "ek_public"),
+        ak_public=codec.body_octets(body, "ak_public"),
     )
     answer = {"session": made.session, "challenge": made.blob, "nonce": made.nonce, "pcrs": list(made.pcrs)}
-    return codec.encode(request, answer, 0)
+    return codec.encode_reply(request, answer, 0)
 
 
 def _enrol(request: DeviceRequest, domain: TrustDomain) -> Reply:
-    body = codec.decode(request, ENROL)
-    csr = parse_csr(codec.octets(body, "csr"), ALL_KEY_TYPES)
+    body = codec.decode_body(request, ENROL)
+    csr = parse_csr(codec.body_octets(body, "csr"), ALL_KEY_TYPES)
     shown = Shown(tpm=attestation.check_attestation(domain=domain.slug, answer=_answer(body), csr=csr))
     done = enrolment.enrol(domain=domain, csr=csr, via="tpm", shown=shown, request_id=request_id.get())
     leaf = x509.load_der_x509_certificate(bytes(done.certificate.der))
     data = pkcs7.serialize_certificates([leaf], serialization.Encoding.DER)
-    return codec.encode(request, {"certificates": data}, done.device.pk)
+    return codec.encode_reply(request, {"certificates": data}, done.device.pk)
 
 
 def _answer(body: Mapping[str, object]) -> Attestation:
@@ -65,13 +65,13 @@ def _answer(body: Mapping[str, object]) -> Attestation:
         raise InvalidError(msg)
     return Attestation(
         session,
-        codec.octets(body, "secret"),
-        codec.octets(key, "public"),
-        codec.octets(key, "attest"),
-        codec.octets(key, "signature"),
-        codec.octets(quote, "attest"),
-        codec.octets(quote, "signature"),
-        codec.octets(quote, "pcrs"),
+        codec.body_octets(body, "secret"),
+        codec.body_octets(key, "public"),
+        codec.body_octets(key, "attest"),
+        codec.body_octets(key, "signature"),
+        codec.body_octets(quote, "attest"),
+        codec.body_octets(quote, "signature"),
+        codec.body_octets(quote, "pcrs"),
     )
 
 

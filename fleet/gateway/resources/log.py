@@ -9,9 +9,9 @@ from pki.kernel.errors import InvalidError
 FIELDS = frozenset({"reason", "text"})
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_log(request: DeviceRequest, who: Identified) -> Reply:
     """Store a log. The reply is empty."""
-    body = codec.decode(request, FIELDS, free_text=True)
+    body = codec.decode_body(request, FIELDS, free_text=True)
     reason, text = body.get("reason"), body.get("text")
     if not isinstance(reason, str) or not isinstance(text, str):
         msg = "`reason` and `text` must be text."

@@ -6,7 +6,7 @@ from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import manifests
 
 
-def handle(_request: DeviceRequest, who: Identified) -> Reply:
+def handle_manifest(_request: DeviceRequest, who: Identified) -> Reply:
     """Return the envelope that the officers signed."""
-    data = manifests.current(actor=who.actor, device=who.device)
+    data = manifests.current_envelope(actor=who.actor, device=who.device)
     return Reply(ResponseOutcome.OK, data, CBOR, device_id=who.device.pk, routine=False)

@@ -6,8 +6,8 @@ from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import proofs
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_metadata(request: DeviceRequest, who: Identified) -> Reply:
     """Return one metadata file."""
     name = request.path.rsplit("/", 1)[-1]
-    data = proofs.read_metadata(actor=who.actor, device=who.device, name=name)
+    data = proofs.read_device_metadata(actor=who.actor, device=who.device, name=name)
     return Reply(ResponseOutcome.OK, data, JSON, {"cache-control": "no-cache"}, device_id=who.device.pk, routine=False)

@@ -12,7 +12,7 @@ from pki.kernel.errors import DeniedError, NotFoundError
 ALGORITHM, DERIVATION = 10, -10
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_oscore(request: DeviceRequest, who: Identified) -> Reply:
     """Return the input material of a new context."""
     if not settings.FLEET_OSCORE_PORT:
         msg = "OSCORE is not enabled on this server. The operator enables it with FLEET_OSCORE_PORT."
@@ -20,7 +20,7 @@ def handle(request: DeviceRequest, who: Identified) -> Reply:
     if not request.peer.certificate or request.query:
         msg = "An OSCORE context requires a client certificate. Send this request over https:// or coaps://."
         raise DeniedError(msg)
-    made = oscore.provision(actor=who.actor, device=who.device, certificate=who.certificate)
+    made = oscore.provision_context(actor=who.actor, device=who.device, certificate=who.certificate)
     body = {
         "alg": ALGORITHM,
         "hkdf": DERIVATION,
@@ -30,4 +30,4 @@ def handle(request: DeviceRequest, who: Identified) -> Reply:
         "server_id": b"",
         "port": settings.FLEET_OSCORE_PORT,
     }
-    return codec.encode(request, body, who.device.pk)
+    return codec.encode_reply(request, body, who.device.pk)

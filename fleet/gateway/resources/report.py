@@ -8,17 +8,17 @@ from ota.services import reports
 FIELDS = frozenset({"payload", "signature"})
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_report(request: DeviceRequest, who: Identified) -> Reply:
     """Store a report. Return the token for the next one if the device supports the fork test."""
-    body = codec.decode(request, FIELDS)
+    body = codec.decode_body(request, FIELDS)
     token = reports.receive_report(
         actor=who.actor,
         device=who.device,
-        payload=codec.octets(body, "payload"),
-        signature=codec.octets(body, "signature"),
+        payload=codec.body_octets(body, "payload"),
+        signature=codec.body_octets(body, "signature"),
         certificate=bytes(who.certificate.der),
     )
     if token is not None:
-        reply = codec.encode(request, {"fork": token}, who.device.pk)
+        reply = codec.encode_reply(request, {"fork": token}, who.device.pk)
         return Reply(reply.outcome, reply.payload, reply.content_type, device_id=who.device.pk, routine=False)
     return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)

@@ -7,11 +7,11 @@ from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_telemetry(request: DeviceRequest, who: Identified) -> Reply:
     """Store a batch. A repeated batch is acknowledged again but not counted."""
-    batch = telemetry.parse_batch(codec.decode(request, None))
+    batch = telemetry.parse_batch(codec.decode_body(request, None))
     try:
-        telemetry.ingest(actor=who.actor, device=who.device, batch=batch)
+        telemetry.ingest_batch(actor=who.actor, device=who.device, batch=batch)
     except ReplayError:
         return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)
     return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk)

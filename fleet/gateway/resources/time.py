@@ -6,8 +6,8 @@ from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import director
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_time(request: DeviceRequest, who: Identified) -> Reply:
     """Return the signed time."""
-    nonce = codec.octets(codec.decode(request, codec.NONCE), "nonce")
-    data = director.time(actor=who.actor, nonce=nonce)
+    nonce = codec.body_octets(codec.decode_body(request, codec.NONCE), "nonce")
+    data = director.signed_time(actor=who.actor, nonce=nonce)
     return Reply(ResponseOutcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

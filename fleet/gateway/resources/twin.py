@@ -14,26 +14,26 @@ from pki.kernel.errors import InvalidError
 FIELDS = frozenset({"config"})
 
 
-def handle(request: DeviceRequest, who: Identified) -> Reply:
+def handle_twin(request: DeviceRequest, who: Identified) -> Reply:
     """Return the desired sections, or store the reported configuration."""
     twin = who.device.twin
     if request.method != "PUT":
-        tag = twins.tag("d", twin.config_version)
-        if tag in twins.tags(request.headers.get("if-none-match", "")):
-            twins.fetched(actor=who.actor, device=who.device, version=twin.config_version)
+        tag = twins.section_tag("d", twin.config_version)
+        if tag in twins.parse_entity_tags(request.headers.get("if-none-match", "")):
+            twins.note_fetched(actor=who.actor, device=who.device, version=twin.config_version)
             return Reply(ResponseOutcome.NOT_MODIFIED, headers={"etag": tag}, device_id=who.device.pk, routine=False)
         body = {"config": twin.desired.get("config", {}), "version": twin.config_version}
         body["components"] = twin.desired.get("components", {})
-        reply = codec.encode(request, body, who.device.pk)
+        reply = codec.encode_reply(request, body, who.device.pk)
     else:
-        config = codec.decode(request, FIELDS).get("config")
+        config = codec.decode_body(request, FIELDS).get("config")
         if not isinstance(config, dict):
             msg = "`config` must be a map."
             raise InvalidError(msg)
         seen = twins.seen_version("r", request.headers.get("if-match", ""))
         twin = twins.reported_config(actor=who.actor, device=who.device, config=config, seen=seen)
-        tag = twins.tag("r", twin.reported_version)
-        reply = codec.encode(request, {"version": twin.reported_version}, who.device.pk)
+        tag = twins.section_tag("r", twin.reported_version)
+        reply = codec.encode_reply(request, {"version": twin.reported_version}, who.device.pk)
     return Reply(
         reply.outcome, reply.payload, reply.content_type, {"etag": tag}, device_id=who.device.pk, routine=False
     )

@@ -42,11 +42,11 @@ def main() -> None:
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
             if made := cut_graph(data, first, last):
                 (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(made)
-    found = {str(path.relative_to(folder)): arena(path) for path in sorted(folder.rglob("*.tflite"))}
+    found = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
     sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
 
 
-def arena(path: Path) -> int:
+def measure_arena(path: Path) -> int:
     """Return the bytes that the real interpreter uses, or 0 if it does not run the model."""
     said = subprocess.run([sys.executable, "-c", CHILD, path], capture_output=True, text=True, timeout=120, check=False)
     match = re.search(r"total\D*?(\d+)", said.stderr)
@@ -58,10 +58,10 @@ def cut_graph(data: bytes, first: int, last: int) -> bytes | None:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     graph = model.subgraphs[0]
     operators, rest = graph.operators[first:last], graph.operators[last:]
-    if any(one.intermediates is not None and len(one.intermediates) for one in operators):
+    if any(operator.intermediates is not None and len(operator.intermediates) for operator in operators):
         return None
-    made = {int(tensor) for one in operators for tensor in one.outputs if tensor >= 0}
-    used = {int(tensor) for one in operators for tensor in one.inputs if tensor >= 0}
+    made = {int(tensor) for operator in operators for tensor in operator.outputs if tensor >= 0}
+    used = {int(tensor) for operator in operators for tensor in operator.inputs if tensor >= 0}
     known = {tensor for tensor in used if _constant(model, graph, tensor)}
     later = {int(tensor) for one in rest for tensor in one.inputs} | {int(tensor) for tensor in graph.outputs}
     kept = sorted(used | made)
@@ -71,11 +71,11 @@ def cut_graph(data: bytes, first: int, last: int) -> bytes | None:
         return None
     graph.tensors = [graph.tensors[tensor] for tensor in kept]
     _keep_buffers(model, graph)
-    for one in operators:
-        one.inputs = [numbers.get(int(tensor), -1) for tensor in one.inputs]
-        one.outputs = [numbers[int(tensor)] for tensor in one.outputs]
+    for operator in operators:
+        operator.inputs = [numbers.get(int(tensor), -1) for tensor in operator.inputs]
+        operator.outputs = [numbers[int(tensor)] for tensor in operator.outputs]
     graph.operators = operators
-    graph.inputs, graph.outputs = [numbers[one] for one in inputs], [numbers[one] for one in outputs]
+    graph.inputs, graph.outputs = [numbers[number] for number in inputs], [numbers[output] for output in outputs]
     model.subgraphs, model.signatureDefs, model.metadata = [graph], None, None
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

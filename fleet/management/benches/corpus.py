@@ -1,6 +1,6 @@
 """Pairs of images for patch benchmarks, of public packages that the ordinary clients download.
 
-Our own format was tuned on the nine of ``pairs``. The seven of ``held_back_pairs`` were not looked at for it.
+Our own format was tuned on the nine of ``image_pairs``. The seven of ``held_back_pairs`` were not looked at for it.
 """
 
 import subprocess
@@ -35,7 +35,7 @@ LEAST_FIRMWARE = 3
 Pair = tuple[bytes, bytes]
 
 
-def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
+def image_pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
     """Yield name, old and new image; report and skip a pair that the mirrors no longer have.
 
     Args:
@@ -48,7 +48,7 @@ def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
 
 
 def held_back_pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
-    """Yield the pairs on which no format was tuned. Arguments and errors as for ``pairs``."""
+    """Yield the pairs on which no format was tuned. Arguments and errors as for ``image_pairs``."""
     return _fetched(_held_back_makers, {*HELD_BACK}, told)
 
 
@@ -71,23 +71,23 @@ def _fetched(
 def _held_back_makers(folder: Path) -> dict[str, Callable[[], Pair]]:
     found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in HELD_BACK.items()}
     found["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
-    found["30 % of weights, hey_jarvis"] = lambda: tuned(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
+    found["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
     return found
 
 
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
-    found |= {
+    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
+    makers |= {
         "micro:bit": _microbit,
         "wake word": partial(_wake, folder),
         "VAD": partial(_vad, folder, "6.0.0", "6.2.3"),
     }
-    found["head tuned"] = lambda: tuned(_wake_word(folder, "hey_mycroft"), 1.0)
-    found["30 % of weights"] = lambda: tuned(_wake_word(folder, "hey_mycroft"), 0.3)
-    return found
+    makers["head tuned"] = lambda: tune_model(_wake_word(folder, "hey_mycroft"), 1.0)
+    makers["30 % of weights"] = lambda: tune_model(_wake_word(folder, "hey_mycroft"), 0.3)
+    return makers
 
 
-def tuned(model: bytes, share: float, seed: int = 1) -> Pair:
+def tune_model(model: bytes, share: float, seed: int = 1) -> Pair:
     """Return a model and the same with changed int8 weights: of the last layer all (share 1), or a share of all.
 
     Args:
@@ -136,8 +136,8 @@ def _run(command: list[str], place: Path) -> None:
 
 
 def _microbit() -> Pair:
-    archives = material.fetch()
-    old, new = (material.flatten(material.hex_of(archives[f"uflash=={one}"])) for one in ("1.1.0", "1.2.4"))
+    archives = material.fetch_archives()
+    old, new = (material.flatten_hex(material.hex_of(archives[f"uflash=={version}"])) for version in ("1.1.0", "1.2.4"))
     return old, new
 
 
@@ -153,7 +153,9 @@ def _wheel(folder: Path, package: str, version: str, member: str) -> bytes:
 
 
 def _wake(folder: Path) -> Pair:
-    old, new = (_wheel(folder, "pymicro-wakeword", one, f"{WAKE}okay_nabu.tflite") for one in ("1.0.0", "2.5.0"))
+    old, new = (
+        _wheel(folder, "pymicro-wakeword", version, f"{WAKE}okay_nabu.tflite") for version in ("1.0.0", "2.5.0")
+    )
     return old, new
 
 
@@ -162,5 +164,5 @@ def _wake_word(folder: Path, name: str) -> bytes:
 
 
 def _vad(folder: Path, *versions: str) -> Pair:
-    old, new = (_wheel(folder, "silero-vad", one, VAD) for one in versions)
+    old, new = (_wheel(folder, "silero-vad", version, VAD) for version in versions)
     return old, new

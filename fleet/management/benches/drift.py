@@ -7,7 +7,7 @@ import numpy as np
 
 from devices.drift.engine import Shard
 from devices.drift.metrics import METRICS
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 DEVICES, TICKS = 100_000, 5
 GOAL_MICROSECONDS = 0.25
@@ -27,4 +27,4 @@ def run() -> list[BenchRow]:
         seconds.append(time.perf_counter() - started)
     value = statistics.median(seconds) / (DEVICES * len(METRICS)) * 1e6
     against = f"nothing; {load_average()}, {DEVICES} devices x {len(METRICS)} metrics"
-    return [row("drift step, a metric of a device", value, "us", GOAL_MICROSECONDS, against)]
+    return [bench_row("drift step, a metric of a device", value, "us", GOAL_MICROSECONDS, against)]

@@ -22,7 +22,13 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
 from fleet.environment import ROOT
-from fleet.management.benches.http import basic, client_context, connect, exchange, request
+from fleet.management.benches.http import (
+    basic_authorization,
+    build_request,
+    client_context,
+    connect_tls,
+    exchange_request,
+)
 from fleet.management.quickstart.processes import Processes, free_port
 from pki.kernel import handover
 
@@ -51,7 +57,7 @@ class BenchSetUp:
         return self.processes.folder
 
     @property
-    def door(self) -> int:
+    def device_port(self) -> int:
         """Return the device gateway's port."""
         return self.ports["FLEET_DEVICE_PORT"]
 
@@ -71,7 +77,7 @@ class BenchSetUp:
         """Start the server on the first core; the measuring process uses the other cores."""
         with self.on_servers_core():
             self.processes.start("serve", "manage.py", "serve", *arguments)
-            self.patiently(request("GET", "/healthz"))
+            self.patiently(build_request("GET", "/healthz"))
             self.processes.check()
 
     @contextmanager
@@ -89,7 +95,7 @@ class BenchSetUp:
 
     def enrol(self, name: str, token: str, folder: Path) -> Path:
         """Enrol a device with EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
-        asked, key = enrolment(name, token)
+        asked, key = enrolment_request(name, token)
         answer = base64.b64decode(self.patiently(asked))
         leaf = pkcs7.load_der_pkcs7_certificates(answer)[0]
         chain = leaf.public_bytes(serialization.Encoding.PEM) + (self.folder / "issuing.pem").read_bytes()
@@ -104,8 +110,8 @@ class BenchSetUp:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with connect(client_context(self.anchor), self.door) as line:
-                    return exchange(line, asked)
+                with connect_tls(client_context(self.anchor), self.device_port) as line:
+                    return exchange_request(line, asked)
             except (OSError, RuntimeError):
                 if time.monotonic() > deadline:
                     raise
@@ -129,15 +135,15 @@ def certificate_request(name: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
     return csr.public_bytes(serialization.Encoding.DER), key
 
 
-def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+def enrolment_request(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
     """Return the bytes of a simpleenroll request with a new key, and the key."""
     csr, key = certificate_request(name)
-    headers = {"Content-Type": "application/pkcs10", "Authorization": basic(name, token)}
-    return request("POST", "/.well-known/est/simpleenroll", base64.b64encode(csr), headers), key
+    headers = {"Content-Type": "application/pkcs10", "Authorization": basic_authorization(name, token)}
+    return build_request("POST", "/.well-known/est/simpleenroll", base64.b64encode(csr), headers), key
 
 
 @contextmanager
-def ground(folder: Path | None = None, **settings: str) -> Iterator[BenchSetUp]:
+def bench_installation(folder: Path | None = None, **settings: str) -> Iterator[BenchSetUp]:
     """Create an installation with its CA; stop its processes at the end.
 
     Args:
@@ -163,12 +169,12 @@ def _authority_in(folder: Path, processes: Processes) -> Path:
     """Return the root's PEM file: of a kept installation, after migration to this version, or of a new CA."""
     anchor = folder / "offline" / "root-ca.pem"
     if not (folder / "issuing.pem").exists():
-        return authority(folder, processes)
+        return create_bench_ca(folder, processes)
     processes.run("manage.py", "upgrade", timeout=3600)
     return anchor
 
 
-def authority(folder: Path, processes: Processes) -> Path:
+def create_bench_ca(folder: Path, processes: Processes) -> Path:
     """Create root and issuing CA; return the root's PEM file."""
     root, csr, issued = folder / "offline", folder / "issuing.csr", folder / "issuing.pem"
     processes.run("manage.py", "upgrade")
@@ -182,8 +188,8 @@ def authority(folder: Path, processes: Processes) -> Path:
 
 
 def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
-    """Start a process that measures from inside (``doors_inner``); its output can be read."""
-    command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
+    """Start a process that measures from inside (``listeners_inner``); its output can be read."""
+    command = [sys.executable, "-m", "fleet.management.benches.listeners_inner", *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,

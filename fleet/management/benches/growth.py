@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 from fleet.environment import ROOT
 from fleet.management.benches import growth_processes
-from fleet.management.benches.ground import BenchSetUp, ground
+from fleet.management.benches.ground import BenchSetUp, bench_installation
 from fleet.management.benches.growth_rows import Seen, answer_rows, process_rows
-from fleet.management.benches.rollouts import postgresql
+from fleet.management.benches.rollouts import temporary_postgresql
 from fleet.management.benches.rows import BenchRow
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
@@ -40,7 +40,7 @@ def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | Non
     for database in databases:
         sizes = sizes_for(database, devices)
         seen = {size: measure_set_up(database, size, keep, processes=size == sizes[-1]) for size in sizes}
-        rows += answer_rows(database, {size: one["answers"] for size, one in seen.items()})
+        rows += answer_rows(database, {size: seen_figures["answers"] for size, seen_figures in seen.items()})
         for size in sizes:
             rows += process_rows(database, size, seen[size])
     return rows
@@ -62,14 +62,14 @@ def measure_set_up(database: str, size: int, keep: Path | None = None, *, proces
         processes: whether to measure idle worker, audit-log verification and start as well.
     """
     seen: Seen = {"failures": {}, "answers": []}
-    with _noted(seen, f"{database}, {size} devices", "set-up"), filled(database, size, keep) as made:
+    with _noted(seen, f"{database}, {size} devices", "set-up"), filled_installation(database, size, keep) as made:
         acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
         if processes:
             acts |= {"verify": lambda: {"verify": growth_processes.measure_verify(made)}}
             # Silent devices would change their presence state; none does within the minute of the measurement.
             acts |= {"freshen": lambda: _freshened(made)}
             acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
-            acts |= {"start": lambda: {"start": growth_processes.start(made)}}
+            acts |= {"start": lambda: {"start": growth_processes.measure_start(made)}}
         for name, act in acts.items():
             with _noted(seen, f"{database}, {size} devices", name):
                 seen.update(act())
@@ -87,7 +87,7 @@ def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def filled(database: str, size: int, keep: Path | None = None) -> Iterator[BenchSetUp]:
+def filled_installation(database: str, size: int, keep: Path | None = None) -> Iterator[BenchSetUp]:
     """Yield an installation with this number of devices and a running signer."""
     place = keep / f"{database}-{size}" if keep else None
     if place:
@@ -97,12 +97,12 @@ def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Bench
         if database == "postgresql":
             # Next to the installation, not in it: the database runs as another user, without access to installations.
             kept = keep / f"{database}-{size}.pg" if keep else None
-            settings["DATABASE_URL"] = held.enter_context(postgresql(kept))
-        made = held.enter_context(ground(place, **settings))
+            settings["DATABASE_URL"] = held.enter_context(temporary_postgresql(kept))
+        made = held.enter_context(bench_installation(place, **settings))
         if not (made.folder / "tuf").exists():
             made.processes.run("manage.py", "release", "online-keys")
         _start_signer(made)
-        done = inner(made, "fill", str(size))
+        done = run_inner(made, "fill", str(size))
         sys.stderr.write(f"{database}, {size} devices: filled, {done}\n")  # progress: a benchmark takes minutes
         yield made
 
@@ -118,7 +118,7 @@ def _start_signer(made: BenchSetUp) -> None:
     raise UnavailableError(msg)
 
 
-def inner(made: BenchSetUp, *arguments: str) -> object:
+def run_inner(made: BenchSetUp, *arguments: str) -> object:
     """Run one action of ``growth_inner`` in the installation and return its output.
 
     Raises:
@@ -136,9 +136,9 @@ def inner(made: BenchSetUp, *arguments: str) -> object:
 
 
 def _answers(made: BenchSetUp) -> "list[RouteCost]":
-    return cast("list[RouteCost]", inner(made, "answers"))
+    return cast("list[RouteCost]", run_inner(made, "answers"))
 
 
 def _freshened(made: BenchSetUp) -> Seen:
-    inner(made, "freshen")
+    run_inner(made, "freshen")
     return {}

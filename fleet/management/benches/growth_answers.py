@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
-from fleet.management.benches.growth_routes import Route, routes
+from fleet.management.benches.growth_routes import Route, list_routes
 from fleet.management.benches.growth_scene import NEWCOMER, PERSON
 from fleet.operators.models import Operator
 from fleet.operators.services import links, tokens
@@ -49,7 +49,7 @@ class RouteCost(TypedDict):
     bytes: int
 
 
-def answers(domain: TrustDomain, runs: int) -> list[RouteCost]:
+def request_routes(domain: TrustDomain, runs: int) -> list[RouteCost]:
     """Request all GET routes; for a list also its longest page, its next page and its total.
 
     Args:
@@ -58,7 +58,7 @@ def answers(domain: TrustDomain, runs: int) -> list[RouteCost]:
     """
     visitors = _Visitors(domain, runs)
     asked: list[RouteCost] = []
-    for route in routes(domain):
+    for route in list_routes(domain):
         made, further = _measured(visitors, route)
         if made["status"] == NOT_ALLOWED:
             continue
@@ -73,7 +73,7 @@ class _Visitors:
     def __init__(self, domain: TrustDomain, runs: int) -> None:
         self.runs = runs
         operator = Operator.objects.get(domain=domain, username=f"{PERSON}_0")
-        who = actors.system(domain.slug, "bench")
+        who = actors.system_actor(domain.slug, "bench")
         _, secret = tokens.create(actor=who, operator=operator, name="growth")
         self.program = _client(authorization=f"Bearer {secret}")
         self.person = _client()
@@ -96,7 +96,7 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[RouteCost, list[Route]
     with ExitStack() as stack:
         counters = [stack.enter_context(CaptureQueriesContext(connections[name])) for name in ("default", "telemetry")]
         first, response = _cost(client, route)
-    queries = sum(len(one) for one in counters)
+    queries = sum(len(counter) for counter in counters)
     took = (
         [first]
         if first > SLOW_S or response.status_code == NOT_ALLOWED
@@ -138,8 +138,8 @@ def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[R
     """Yield a list's further requests: its longest page, its next page, its total."""
     mark = "&" if "?" in route.name else "?"
     if not route.is_api:
-        if found := _AFTER.search(response.content.decode()):
-            path = route.path.partition("?")[0] + found[1].replace("&amp;", "&")
+        if match := _AFTER.search(response.content.decode()):
+            path = route.path.partition("?")[0] + match[1].replace("&amp;", "&")
             yield Route(f"{route.name} (next page)", path)
         return
     body = response.json() if response["Content-Type"].startswith("application/json") else None

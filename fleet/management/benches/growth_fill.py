@@ -30,7 +30,7 @@ from devices.models import (
     Twin,
 )
 from devices.services import fleet_counts, presence_words
-from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, explanation, load_scene
+from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, incident_explanation, load_scene
 from ota.models import Assignment, AssignmentEvent, Command
 from pki.kernel import clock
 from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, prepared_sql
@@ -81,26 +81,26 @@ class SyntheticDevice:
         return self.number % one_in == place
 
 
-def fill(domain: TrustDomain, many: int) -> int:
+def fill_fleet(domain: TrustDomain, many: int) -> int:
     """Add devices up to this number; return how many were added."""
     scene = load_scene(domain)
     have = Device.objects.filter(domain=domain, name__startswith="device-").count()
     _hurry()
     for start in range(have, many, STEP):
         _step(scene, range(start, min(start + STEP, many)))
-        while ledger.sequence(domain=domain):
+        while ledger.sequence_leaves(domain=domain):
             continue
         if start % (50 * STEP) == 0:
             sys.stderr.write(f"{start} devices\n")  # progress: filling takes minutes
     if have < many:
         _example(domain)
-        freshen(domain)
+        freshen_contacts(domain)
         fleet_counts.recount_fleet(domain=domain)  # devices were written without their counts
     _settle()
     return max(many - have, 0)
 
 
-def freshen(domain: TrustDomain) -> None:
+def freshen_contacts(domain: TrustDomain) -> None:
     """Set the times of last contact as in an active fleet, and update the presence states."""
     _see_anew()
     presence_words.sweep_presence()
@@ -177,11 +177,14 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Synthet
                      "cd" * 8))  # fmt: skip
     prepared_sql.create_many(Device, names, rows)
     names_to_keys = dict(
-        Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(
+        Device.objects.filter(domain=scene.domain, name__in=[device.name for device in plans.values()]).values_list(
             "name", "pk"
         )
     )
-    return [SyntheticDevice(one.number, one.public_id, names_to_keys[one.name], one.at) for one in plans.values()]
+    return [
+        SyntheticDevice(device.number, device.public_id, names_to_keys[device.name], device.at)
+        for device in plans.values()
+    ]
 
 
 def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
@@ -195,15 +198,15 @@ def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
     head = LedgerHead.objects.filter(domain=scene.domain).order_by("-id").first()
     seen = {"head": [head.epoch, head.size, head.root_hash]} if head else {}
     now, rows = clock.now(), []
-    for one in made:
-        last = scene.updates[-2 if one.late else -1].version
+    for device in made:
+        last = scene.updates[-2 if device.late else -1].version
         running = {"version": last, "sha256": _digest(f"image {last}"), "counter": int(last[0]), "confirmed": True}
-        parts = {"app": running | {"signed": True}, "boot": {"version": f"b{one.number % 4}", "confirmed": True}}
-        asked = dict.fromkeys(("metadata", "documents", "director"), int(now.timestamp()) - one.number % 20_000)
+        parts = {"app": running | {"signed": True}, "boot": {"version": f"b{device.number % 4}", "confirmed": True}}
+        asked = dict.fromkeys(("metadata", "documents", "director"), int(now.timestamp()) - device.number % 20_000)
         reported = {"components": parts, "proof": {"client": "native", **asked}, "anchors": ["cd" * 32], **seen}
         wish = {"version": scene.updates[-1].version, "counter": int(scene.updates[-1].version[0])}
-        desired = {"components": {"app": wish}, "config": {"interval_s": 60 + one.number % 7}}
-        rows.append((one.pk, desired, 5, 5, 5, reported, 40 + one.number % 50, 40, now - timedelta(hours=1)))
+        desired = {"components": {"app": wish}, "config": {"interval_s": 60 + device.number % 7}}
+        rows.append((device.pk, desired, 5, 5, 5, reported, 40 + device.number % 50, 40, now - timedelta(hours=1)))
     names = ("device_id", "desired", "desired_version", "config_version", "config_fetched", "reported",
              "reported_version", "report_sequence", "reported_at")  # fmt: skip
     prepared_sql.create_many(Twin, names, rows)
@@ -211,16 +214,18 @@ def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
 
 def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], actions: range) -> None:
     rows = []
-    for action, one in zip(actions, made, strict=False):
-        wave = next(place for place, share in enumerate(SHARES) if one.number * 7919 % 1000 < share or not one.number)
+    for action, device in zip(actions, made, strict=False):
+        wave = next(
+            place for place, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
+        )
         at = clock.now() - timedelta(days=2 + 30 * (len(scene.updates) - int(update.version[0]) + 1))
         status, reason = "finished", "confirmed"
-        if update.running and one.late:
-            status, reason = OPEN[one.number // 40 % len(OPEN)], ""
-        elif update.running and one.falls(300, 8):
-            status, reason = "error", f"the device did not confirm: cause {one.number // 300 % 5}"
+        if update.running and device.late:
+            status, reason = OPEN[device.number // 40 % len(OPEN)], ""
+        elif update.running and device.falls(300, 8):
+            status, reason = "error", f"the device did not confirm: cause {device.number // 300 % 5}"
         closed = None if status in OPEN else at
-        rows.append((scene.domain.pk, action, update.rollout, update.waves[wave], one.pk, update.bundle, "update",
+        rows.append((scene.domain.pk, action, update.rollout, update.waves[wave], device.pk, update.bundle, "update",
                      status, reason, update.previous, int(at.timestamp()) & 0x7FFF_FFFF, at, at, closed))  # fmt: skip
     names = ("domain_id", "action_id", "rollout_id", "wave_id", "device_id", "bundle_id", "kind", "status", "reason",
              "previous_bundle_id", "content_stamp", "created_at", "updated_at", "closed_at")  # fmt: skip
@@ -235,16 +240,16 @@ def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], acti
 
 def _certificates(scene: Scene, made: list[SyntheticDevice], source: random.Random) -> None:
     """Give each device a certificate, and every fifth device an expired earlier one."""
-    renewed = [one for one in made if one.number % 5 == 0]
-    past = [_certificate(scene, one, source, one.at, None) for one in renewed]
+    renewed = [device for device in made if device.number % 5 == 0]
+    past = [_certificate(scene, device, source, device.at, None) for device in renewed]
     prepared_sql.create_many(Certificate, _CERTIFICATE, past)
     rows = Certificate.objects.filter(fingerprint__in=[row[3] for row in past]).values_list("subject_key", "pk")
     before = dict(rows)
     newest = clock.now() - timedelta(days=30)
     present = []
-    for one in made:
-        at = one.at if one.retired else newest - timedelta(days=one.number % 300)
-        present.append(_certificate(scene, one, source, at, before.get(str(one.public_id))))
+    for device in made:
+        at = device.at if device.retired else newest - timedelta(days=device.number % 300)
+        present.append(_certificate(scene, device, source, at, before.get(str(device.public_id))))
     prepared_sql.create_many(Certificate, _CERTIFICATE, present)
 
 
@@ -272,10 +277,11 @@ def _certificate(
 
 def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
     rows = []
-    for one in (one for one in made if one.falls(200, 3)):
-        is_open, at = one.falls(1000, 3), clock.now() - timedelta(days=one.number % 90, hours=1)
-        rows.append((scene.domain.pk, one.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
-                     explanation(one.name), "" if is_open else "benign", at, at, None if is_open else at))  # fmt: skip
+    for device in (device for device in made if device.falls(200, 3)):
+        is_open, at = device.falls(1000, 3), clock.now() - timedelta(days=device.number % 90, hours=1)
+        closed_at, explained = None if is_open else at, incident_explanation(device.name)
+        rows.append((scene.domain.pk, device.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
+                     explained, "" if is_open else "benign", at, at, closed_at))  # fmt: skip
     names = ("domain_id", "device_id", "state", "layer", "severity", "score", "explanation", "verdict", "opened_at",
              "last_seen_at", "closed_at")  # fmt: skip
     prepared_sql.create_many(Incident, names, rows)
@@ -286,13 +292,13 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
     names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
              "leaf_hash", "public_id")  # fmt: skip
     rows = []
-    for one in made:
-        key = str(one.public_id)
+    for device in made:
+        key = str(device.public_id)
         for place, action in enumerate(ACTS):
             entry = LedgerEntry(
-                domain=scene.domain, at=(one.at + timedelta(hours=place)).replace(microsecond=0), action=action,
+                domain=scene.domain, at=(device.at + timedelta(hours=place)).replace(microsecond=0), action=action,
                 actor_kind="system" if place else "device", actor_key="bench" if place else key, via="est",
-                object_kind="device", object_key=key, detail={"number": one.number},
+                object_kind="device", object_key=key, detail={"number": device.number},
             )  # fmt: skip
             values = [getattr(entry, name) for name in names[1:9]]
             rows.append((scene.domain.pk, *values, ledger.leaf_hash(entry), entry.public_id))
@@ -302,20 +308,20 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
 def _hear(made: list[SyntheticDevice], source: random.Random) -> None:
     """Write when each device was last seen, and from which networks."""
     now, tick, seen, networks = clock.now(), clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
-    for one in made:
-        if one.falls(50, 6) or one.retired:
+    for device in made:
+        if device.falls(50, 6) or device.retired:
             continue
-        octets = f"10.{one.number >> 16 & 255}.{one.number >> 8 & 255}"
-        at = now - _silence(one.number, source.random())
-        seen.append(Presence(device_id=one.pk, last_seen=at, address=f"{octets}.{one.number & 255}"))
-        networks.append(SourceNetwork(device_id=one.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
-        if one.number % 5 == 0:
-            networks.append(SourceNetwork(device_id=one.pk, prefix="198.51.100.0/24", last_tick=tick - 300))
+        octets = f"10.{device.number >> 16 & 255}.{device.number >> 8 & 255}"
+        at = now - _silence(device.number, source.random())
+        seen.append(Presence(device_id=device.pk, last_seen=at, address=f"{octets}.{device.number & 255}"))
+        networks.append(SourceNetwork(device_id=device.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
+        if device.number % 5 == 0:
+            networks.append(SourceNetwork(device_id=device.pk, prefix="198.51.100.0/24", last_tick=tick - 300))
     Presence.objects.bulk_create(seen, batch_size=STEP, ignore_conflicts=True)
     SourceNetwork.objects.bulk_create(networks, batch_size=STEP, ignore_conflicts=True)
 
 
-def example(domain: TrustDomain) -> Device:
+def example_device(domain: TrustDomain) -> Device:
     """Return the device whose pages are measured: from the middle of the fleet, with data."""
     rows = Device.objects.filter(domain=domain, name__startswith="device-", state="active")
     there = rows.filter(pk__in=Incident.objects.filter(domain=domain, state="open").values("device_id")).order_by("pk")
@@ -324,7 +330,7 @@ def example(domain: TrustDomain) -> Device:
 
 def _example(domain: TrustDomain) -> None:
     """Give one device data that the others lack: samples, a series, a log, commands, a group."""
-    device, tick = example(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
+    device, tick = example_device(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
     if Command.objects.filter(device=device).exists():
         return
     names = ("bytes_out", "packets_out", "requests")

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from fleet.environment import ROOT
 from fleet.management.benches.ground import BenchSetUp, cpu_seconds
-from fleet.management.benches.http import client_context, connect, exchange, request
+from fleet.management.benches.http import build_request, client_context, connect_tls, exchange_request
 from pki.kernel import handover
 
 #: seconds: first for the worker's pending work, then for the measurement
@@ -64,7 +64,7 @@ def idle_worker(made: BenchSetUp, warm_s: float = WARM_S, idle_s: float = IDLE_S
     return seen
 
 
-def start(made: BenchSetUp) -> StartCost:
+def measure_start(made: BenchSetUp) -> StartCost:
     """Return the seconds from the start of ``manage.py serve`` to the first successful ``/readyz``.
 
     The result includes the server's processor seconds: on a busy machine the two differ.
@@ -79,8 +79,8 @@ def start(made: BenchSetUp) -> StartCost:
         while time.monotonic() < began + START_PATIENCE_S:
             made.processes.check()
             try:
-                with connect(client_context(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
-                    exchange(line, request("GET", "/readyz"))
+                with connect_tls(client_context(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
+                    exchange_request(line, build_request("GET", "/readyz"))
             except (OSError, RuntimeError):
                 time.sleep(0.05)
             else:

@@ -12,7 +12,7 @@ from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from devices.models import EnrolmentRequest, EnrolmentToken, Group, HardwareModel, Incident, VendorAnchor
-from fleet.management.benches.growth_fill import example
+from fleet.management.benches.growth_fill import example_device
 from fleet.management.benches.growth_scene import GROUP, PERSON, QUERY_GROUP
 from fleet.operators.models import ApiToken
 from ota.models import Bundle, Command, Release, Rollout, Statement
@@ -91,7 +91,7 @@ FILTERS: dict[str, tuple[str, ...]] = {
 _NEEDED = {f"{API}/devices/<public_id>/telemetry": "metric=temp_c"}
 
 
-def routes(domain: TrustDomain) -> Iterator[Route]:
+def list_routes(domain: TrustDomain) -> Iterator[Route]:
     """Yield every route except the excluded ones, each also with its filters.
 
     Raises:
@@ -116,11 +116,11 @@ def routes(domain: TrustDomain) -> Iterator[Route]:
 
 def _patterns(resolver: URLResolver, before: str = "/") -> Iterator[str]:
     """Yield each pattern with its prefix patterns."""
-    for one in resolver.url_patterns:
-        text = before + str(one.pattern).removeprefix("^").removesuffix("$")
-        if isinstance(one, URLResolver):
-            yield from _patterns(one, text)
-        elif isinstance(one, URLPattern):
+    for pattern in resolver.url_patterns:
+        text = before + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if isinstance(pattern, URLResolver):
+            yield from _patterns(pattern, text)
+        elif isinstance(pattern, URLPattern):
             yield text
 
 
@@ -173,7 +173,7 @@ _EXAMPLES: dict[tuple[str, str], Callable[[TrustDomain], object]] = {
     ("bundles", "public_id"): _newest(Bundle),
     ("certificates", "fingerprint"): lambda domain: _certificate(domain).fingerprint,
     ("commands", "public_id"): _newest(Command),
-    ("devices", "public_id"): lambda domain: example(domain).public_id,
+    ("devices", "public_id"): lambda domain: example_device(domain).public_id,
     ("enrolment-requests", "public_id"): _newest(EnrolmentRequest),
     ("enrolment-tokens", "public_id"): _newest(EnrolmentToken),
     ("groups", "public_id"): _newest(Group),
@@ -191,11 +191,11 @@ _EXAMPLES: dict[tuple[str, str], Callable[[TrustDomain], object]] = {
 }
 #: placeholder in a filter -> function that finds its value
 _WORDS: dict[str, Callable[[TrustDomain], object]] = {
-    "device": lambda domain: example(domain).name,
-    "device_id": lambda domain: example(domain).public_id,
+    "device": lambda domain: example_device(domain).name,
+    "device_id": lambda domain: example_device(domain).public_id,
     "group": lambda _: GROUP,
-    "hardware": lambda domain: example(domain).hardware_model.name,
-    "q": lambda domain: example(domain).name[-4:],
+    "hardware": lambda domain: example_device(domain).hardware_model.name,
+    "q": lambda domain: example_device(domain).name[-4:],
     "query": lambda _: 'site+%3D+"Hall+3"+and+not+quarantined',
     "query_group": lambda _: QUERY_GROUP,
     "query_runs": lambda _: "runs.app+%3D+5.0.0",
@@ -206,9 +206,11 @@ _WORDS: dict[str, Callable[[TrustDomain], object]] = {
 
 
 def _certificate(domain: TrustDomain) -> Certificate:
-    return Certificate.objects.filter(domain=domain, subject_key=str(example(domain).public_id)).order_by("-pk")[0]
+    return Certificate.objects.filter(domain=domain, subject_key=str(example_device(domain).public_id)).order_by("-pk")[
+        0
+    ]
 
 
 def _entry(domain: TrustDomain) -> LedgerEntry:
     """Return an audit-log entry of the example device: neither at the start nor at the end of the tree."""
-    return LedgerEntry.objects.filter(object_key=str(example(domain).public_id), domain=domain).order_by("pk")[0]
+    return LedgerEntry.objects.filter(object_key=str(example_device(domain).public_id), domain=domain).order_by("pk")[0]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, TypedDict
 
 from fleet.management.benches.growth_processes import StartCost, VerifyCost, WorkerCost
-from fleet.management.benches.rows import BenchRow, RouteRow, load_average, row
+from fleet.management.benches.rows import BenchRow, RouteRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,8 @@ def answer_rows(database: str, seen: "Mapping[int, list[RouteCost]]") -> list[Be
         seen: devices -> answers (``growth_answers.RouteCost``), ascending.
     """
     sizes = sorted(seen)
-    by_size = {size: {one["name"]: one for one in seen[size]} for size in sizes}
-    names = sorted({name for one in by_size.values() for name in one})
+    by_size = {size: {cost["name"]: cost for cost in seen[size]} for size in sizes}
+    names = sorted({name for value in by_size.values() for name in value})
     told = [_told(database, name, {size: by_size[size].get(name) for size in sizes}) for name in names]
     return [*_summaries(database, sizes, told), *told]
 
@@ -54,13 +54,13 @@ def _told(database: str, name: str, at: "Mapping[int, RouteCost | None]") -> Rou
     """Return the row of one route: its cost at the largest size, and whether it meets all of its goals."""
     least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
-    ms = {size: one["ms"] if one else 0.0 for size, one in at.items()}
-    queries = {size: one["queries"] for size, one in at.items() if one}
-    statuses = {size: one["status"] for size, one in at.items() if one}
+    ms = {size: cost["ms"] if cost else 0.0 for size, cost in at.items()}
+    queries = {size: cost["queries"] for size, cost in at.items() if cost}
+    statuses = {size: cost["status"] for size, cost in at.items() if cost}
     ratio = ms[large] / ms[small] if ms[small] else 0.0
     checks = {
         # A short list has no next page: a route that is missing at a smaller size is not a failure.
-        "answers": large in statuses and all(one == OK for one in statuses.values()),
+        "answers": large in statuses and all(status == OK for status in statuses.values()),
         "cpu": ms[large] <= CPU_MS,
         "ratio": ratio <= RATIO or ms[large] < CHEAP_MS,
         "queries": max(queries.values(), default=0) <= QUERIES,
@@ -90,13 +90,15 @@ def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Be
         "queries": f"make more than {QUERIES} queries",
     }
     for check, words in goals.items():
-        bad = sorted((one for one in told if check in one["missed"]), key=lambda one: -_weight(one, check))
-        worst = ", ".join(f"{one['name'].partition(': ')[2]} ({_weight(one, check):g})" for one in bad[:WORST])
-        rows.append(row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}"))
+        bad = sorted((route for route in told if check in route["missed"]), key=lambda one: -_weight(one, check))
+        worst = ", ".join(f"{route['name'].partition(': ')[2]} ({_weight(route, check):g})" for route in bad[:WORST])
+        rows.append(
+            bench_row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}")
+        )
     slowest = max(told, key=lambda one: float(one["value"]), default=None)
     if slowest:
         name = slowest["name"].partition(": ")[2]
-        rows.append(row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
+        rows.append(bench_row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
     return rows
 
 
@@ -115,18 +117,18 @@ def process_rows(database: str, size: int, seen: Seen) -> list[BenchRow]:
     if worker := seen.get("worker"):
         about = f"{worker['first_s']:.1f} s of processor time in its first seconds, not counted; {against}"
         rows += [
-            row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
-            row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
+            bench_row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
+            bench_row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
         ]
     if start := seen.get("start"):
         about = f"{start['processor_s']:.1f} s of processor time; {against}"
-        rows.append(row(f"{database}: start to the first answer", start["seconds"], "s", START_S, about))
+        rows.append(bench_row(f"{database}: start to the first answer", start["seconds"], "s", START_S, about))
     if check := seen.get("verify"):
         about = f"took {check['seconds']:.1f} s; {check['said']} {against}"
         rows += [
-            row(f"{database}: ledger verify, most memory", check["memory_mb"], "MB", VERIFY_MB, about),
-            row(f"{database}: ledger verify, problems", int(not check["ok"]), "runs", 0, about),
+            bench_row(f"{database}: ledger verify, most memory", check["memory_mb"], "MB", VERIFY_MB, about),
+            bench_row(f"{database}: ledger verify, problems", int(not check["ok"]), "runs", 0, about),
         ]
     for name, said in seen["failures"].items():
-        rows.append(row(f"{database}: {name} could not be measured", 1, "failures", 0, f"{said}; {against}"))
+        rows.append(bench_row(f"{database}: {name} could not be measured", 1, "failures", 0, f"{said}; {against}"))
     return rows

@@ -86,9 +86,9 @@ def load_scene(domain: TrustDomain) -> Scene:
 
 
 def _prepare(domain: TrustDomain) -> None:
-    who = actors.system(domain.slug, "bench")
+    who = actors.system_actor(domain.slug, "bench")
     models = [
-        hardware.register(
+        hardware.register_model(
             actor=who, name=f"growth-{number}", vendor="bench.example", flash_model=1 << 20, arena=1 << 18
         )
         for number in range(MODELS)
@@ -97,13 +97,13 @@ def _prepare(domain: TrustDomain) -> None:
     bundles = _bundles(domain, models)
     for number, bundle in enumerate(bundles[1:-1], 1):
         _roll_out(domain, bundle, running=number == len(bundles) - 2)
-    releases.prepare(actor=who, bundle=bundles[-1])
+    releases.prepare_release(actor=who, bundle=bundles[-1])
     _sign_up(domain)
     _small_things(domain, models[0])
 
 
 def _enrol(domain: TrustDomain, model: HardwareModel) -> None:
-    who = actors.system(domain.slug, "bench")
+    who = actors.system_actor(domain.slug, "bench")
     _, token = enrolment_tokens.create(actor=who, hardware_model=model, device_name=FIRST)
     csr, _ = certificate_request(FIRST)
     enrolment.enrol(domain=domain, shown=Shown(token), csr=parse_csr(csr), via="est")
@@ -112,12 +112,12 @@ def _enrol(domain: TrustDomain, model: HardwareModel) -> None:
 def _bundles(domain: TrustDomain, models: list[HardwareModel]) -> list[Bundle]:
     """Store bundles of one component; all but the last one are published, signed by two officers."""
     hardware_named = [
-        {"vendor_id": str(one.vendor_id), "class_id": str(one.class_id), "name": one.name} for one in models
+        {"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name} for model in models
     ]
     made, listed = [], []
     for number in range(1, VERSIONS + 1):
         image = hashlib.sha512(str(number).encode()).digest() * 64
-        digest, size = blobs.store().put(io.BytesIO(image), 1 << 20)
+        digest, size = blobs.blob_store().put(io.BytesIO(image), 1 << 20)
         manifest = {"schema": 1, "id": "growth-app", "version": f"{number}.0.0", "kind": "firmware"}
         manifest |= {"format": "generic", "component": "app", "security_counter": number, "audience": ["production"]}
         manifest |= {"hw": hardware_named}
@@ -173,7 +173,7 @@ def _sign_up(domain: TrustDomain) -> None:
 
 def _small_things(domain: TrustDomain, model: HardwareModel) -> None:
     """Create some of everything that lists show and that does not grow with the fleet."""
-    who = actors.system(domain.slug, "bench")
+    who = actors.system_actor(domain.slug, "bench")
     groups.create(actor=who, name=GROUP)
     groups.create(actor=who, name=QUERY_GROUP, query_text='site = "Hall 3" and state = active')
     der = bytes(Authority.objects.filter(domain=domain, kind="root")[0].der)
@@ -200,7 +200,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def explanation(name: str) -> Explanation:
+def incident_explanation(name: str) -> Explanation:
     """Return the explanation of an incident, in the format of ``devices.drift.explain``."""
     text = "packets_out is 374 packets per tick, expected 21.3 packets per tick"
     metric: MetricEvidence = {

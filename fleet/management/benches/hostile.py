@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import BenchSetUp, certificate_request, ground
-from fleet.management.benches.http import client_context, request
+from fleet.management.benches.ground import BenchSetUp, bench_installation, certificate_request
+from fleet.management.benches.http import build_request, client_context
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -60,14 +60,14 @@ class _AttackerCount(NamedTuple):
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes about four minutes."""
-    peers.need("cc")
+    peers.require_peers("cc")
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with ground(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
+    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
         certs = made.folder / "devices"
         certs.mkdir()
-        peers.build(made.folder)
+        peers.build_load_tools(made.folder)
         given = made.tokens(ENROLLED)
         made.serve()
         for name, token in given:
@@ -83,7 +83,7 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         open_now = [said.get(timeout=PATIENCE) for _ in LISTENERS]
         loud = _p99(made, certs)
         grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
-    counts = {one.listener: one.done for one in open_now}
+    counts = {attacker.listener: attacker.done for attacker in open_now}
     each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
     detail = (
@@ -91,30 +91,30 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         f"without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
     return [
-        row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
-        row("poll p99 beside half connections against without", loud / quiet, "ratio", 2, detail),
-        row("memory of a half connection, worst listener", max(each.values()), "KiB", 64, detail),
+        bench_row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
+        bench_row("poll p99 beside half connections against without", loud / quiet, "ratio", 2, detail),
+        bench_row("memory of a half connection, worst listener", max(each.values()), "KiB", 64, detail),
     ]
 
 
 def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
-    work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
+    work = [(_guess, (made.device_port, str(made.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:
         loud = _p99(made, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
-    sent, refused = sum(one.done for one in counted), sum(one.refused for one in counted)
-    seconds = sum(one.seconds for one in counted)
+    sent, refused = sum(attacker.done for attacker in counted), sum(attacker.refused for attacker in counted)
+    seconds = sum(attacker.seconds for attacker in counted)
     cheap = 100 * refused / max(1, sent)
     detail = (
         f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
         f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
-    return [row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
+    return [bench_row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
 
 
 def _p99(made: BenchSetUp, certs: Path) -> float:
-    target = Target(made.door, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
+    target = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
     return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
 
 
@@ -130,16 +130,16 @@ def _attackers(
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
     made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
-    for one in made:
-        one.start()
+    for process in made:
+        process.start()
     try:
         yield said
     finally:
         end.set()
-        for one in made:
-            one.join(30)
-            if one.is_alive():
-                one.kill()
+        for process in made:
+            process.join(30)
+            if process.is_alive():
+                process.kill()
 
 
 def _polite(act: Callable[..., None], *arguments: object) -> None:
@@ -152,7 +152,7 @@ def _hold(port: int, setting: str, anchor: str, said: "Queue[_AttackerCount]", e
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
     held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
-    said.put(_AttackerCount(setting, sum(1 for one in held if one is not None and _stands(one))))
+    said.put(_AttackerCount(setting, sum(1 for sock in held if sock is not None and _stands(sock))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
         for place in range(turn, turn + each):
@@ -206,7 +206,7 @@ def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", en
     sent, refused, begun = 0, 0, time.monotonic()
     while sent < TOKENS // ATTACKERS and time.monotonic() - begun < PATIENCE:
         batch = b"".join(
-            request(
+            build_request(
                 "POST",
                 PATH,
                 csr,

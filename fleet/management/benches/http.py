@@ -6,19 +6,19 @@ import ssl
 from pathlib import Path
 
 
-def basic(name: str, secret: str) -> str:
+def basic_authorization(name: str, secret: str) -> str:
     """Return the value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
 
 
-def connect(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
+def connect_tls(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
     """Return a connection to a server on loopback."""
     raw = socket.create_connection(("127.0.0.1", port), timeout=30)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(raw, server_hostname="localhost")
 
 
-def exchange(line: ssl.SSLSocket, request: bytes) -> bytes:
+def exchange_request(line: ssl.SSLSocket, request: bytes) -> bytes:
     """Send a request and return the body of the response.
 
     Raises:
@@ -55,7 +55,7 @@ def client_context(anchor: Path, identity: Path | None = None) -> ssl.SSLContext
     return context
 
 
-def request(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
+def build_request(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
     """Return the bytes of a request."""
     fields = {"Host": "localhost", **(headers or {})}
     if body:

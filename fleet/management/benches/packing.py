@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TypedDict, cast
 
 from fleet.environment import ROOT
-from fleet.management.benches.ground import ground
-from fleet.management.benches.rollouts import postgresql
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.ground import bench_installation
+from fleet.management.benches.rollouts import temporary_postgresql
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from pki.kernel import handover
 
 DATABASES = ("sqlite", "postgresql")
@@ -60,8 +60,8 @@ def measure_packing(database: str, devices: int) -> PackingFigures:
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
-            settings["DATABASE_URL"] = held.enter_context(postgresql())
-        made = held.enter_context(ground(None, **settings))
+            settings["DATABASE_URL"] = held.enter_context(temporary_postgresql())
+        made = held.enter_context(bench_installation(None, **settings))
         command = [sys.executable, "-m", "fleet.management.benches.packing_inner", str(devices), str(DAYS)]
         descriptors = handover.descriptors_of(handover.KINDS)
         done = subprocess.run(
@@ -79,10 +79,14 @@ def packing_rows(database: str, devices: int, seen: PackingFigures) -> list[Benc
     where = f"{database}, {devices} devices, {values}; {load_average()}"
     one_row = f"{seen['bytes'][0] / seen['values']:.1f} as one row a value; {where}"
     told = [
-        row(f"{database}: bytes a value", seen["bytes"][1] / seen["values"], "bytes", GOAL_BYTES, one_row),
-        row(f"{database}: values packed", seen["packed"] / seen["seconds"], "1/s", GOAL_A_SECOND, where, least=True),
+        bench_row(f"{database}: bytes a value", seen["bytes"][1] / seen["values"], "bytes", GOAL_BYTES, one_row),
+        bench_row(
+            f"{database}: values packed", seen["packed"] / seen["seconds"], "1/s", GOAL_A_SECOND, where, least=True
+        ),
     ]
     for name, key in (("two weeks of a device are read", "behaviour_ms"), ("one tick is scored", "drift_ms")):
         before, after = seen["behaviour_ms"] if key == "behaviour_ms" else seen["drift_ms"]
-        told.append(row(f"{database}: {name}", after, "ms", before * GOAL_RATIO, f"{before:.2f} ms before; {where}"))
+        told.append(
+            bench_row(f"{database}: {name}", after, "ms", before * GOAL_RATIO, f"{before:.2f} ms before; {where}")
+        )
     return told

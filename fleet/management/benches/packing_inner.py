@@ -34,10 +34,10 @@ def main() -> None:
     import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
-    sys.stdout.write(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))) + "\n")
+    sys.stdout.write(json.dumps(pack_and_measure(int(sys.argv[1]), int(sys.argv[2]))) + "\n")
 
 
-def measure(devices: int, days: int) -> "PackingFigures":
+def pack_and_measure(devices: int, days: int) -> "PackingFigures":
     """Store one row per value, pack the complete days, and return the measurements before and after."""
     from devices import selectors  # noqa: PLC0415  because of the set-up above
     from devices.models import Device  # noqa: PLC0415  because of the set-up above
@@ -52,7 +52,7 @@ def measure(devices: int, days: int) -> "PackingFigures":
     device = Device.objects.get(pk=keys[0])
 
     def seen() -> tuple[float, float, float]:
-        behaviour = _median_ms(lambda: selectors.behaviour(device, TWO_WEEKS))
+        behaviour = _median_ms(lambda: selectors.read_behaviour(device, TWO_WEEKS))
         scored = _median_ms(lambda: _score(domain, newest))
         return _used() - empty, behaviour, scored
 
@@ -74,8 +74,8 @@ def _devices(domain: "TrustDomain", many: int) -> list[int]:
     from devices.services import hardware  # noqa: PLC0415  because of the set-up above
     from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
 
-    by = actors.system(domain.slug, "bench")
-    model: HardwareModel = hardware.register(actor=by, name="packing", vendor="bench.example")
+    by = actors.system_actor(domain.slug, "bench")
+    model: HardwareModel = hardware.register_model(actor=by, name="packing", vendor="bench.example")
     rows = [Device(domain=domain, name=f"packing-{n}", hardware_model=model, state="active") for n in range(many)]
     Device.objects.bulk_create(rows, batch_size=AT_ONCE)
     keys = list(Device.objects.filter(domain=domain).order_by("pk").values_list("pk", flat=True))
@@ -104,7 +104,7 @@ def _score(domain: "TrustDomain", newest: int) -> None:
     from devices.services import drift  # noqa: PLC0415  because of the set-up above
 
     DriftState.objects.filter(domain_id=domain.pk).update(updated_tick=newest - 1)
-    drift.tick(domain=domain)
+    drift.score_ticks(domain=domain)
 
 
 def _median_ms(act: Callable[[], object]) -> float:

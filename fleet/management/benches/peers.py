@@ -32,7 +32,7 @@ TLS = ("-lssl", "-lcrypto")
 BODY = '{"next":300}'
 
 
-def need(*programs: str) -> None:
+def require_peers(*programs: str) -> None:
     """Raise an error if a peer is missing.
 
     Raises:
@@ -44,9 +44,9 @@ def need(*programs: str) -> None:
         raise UnavailableError(msg)
 
 
-def build(folder: Path) -> None:
+def build_load_tools(folder: Path) -> None:
     """Compile the load tools."""
-    need("cc")
+    require_peers("cc")
     compiler = shutil.which("cc") or ""
     for name, libraries in (("coapload", ()), ("tlsload", TLS), ("tlsconn", TLS), ("tlsstorm", TLS)):
         source, made = str(SOURCES / f"{name}.c"), str(folder / name)
@@ -147,7 +147,9 @@ def coapload(folder: Path, port: int, path: str, *, sockets: int, seconds: float
 
 
 @contextmanager
-def running(core: int, port: int, *command: str, log: Path, environment: dict[str, str] | None = None) -> Iterator[int]:
+def run_peer(
+    core: int, port: int, *command: str, log: Path, environment: dict[str, str] | None = None
+) -> Iterator[int]:
     """Run a peer on one core until the block ends; yield its process id when its TCP port responds (0: do not wait)."""
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -185,10 +187,10 @@ def _await(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 @contextmanager
-def nginx(folder: Path, core: int) -> Iterator[tuple[int, int]]:
+def run_nginx(folder: Path, core: int) -> Iterator[tuple[int, int]]:
     """Run nginx with one worker, mutual TLS, a static response and files in ``www``; yield port and process id."""
-    need("nginx", "taskset")
-    certificates(folder)
+    require_peers("nginx", "taskset")
+    nginx_certificates(folder)
     (folder / "www").mkdir(exist_ok=True)
     port = free_port(32000)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -208,11 +210,11 @@ http {{
 }}
 """)
     command = ("nginx", "-p", str(folder), "-e", f"{folder}/nginx.err", "-c", f"{folder}/nginx.conf")
-    with running(core, port, *command, log=folder / "nginx.log") as pid:
+    with run_peer(core, port, *command, log=folder / "nginx.log") as pid:
         yield port, pid
 
 
-def certificates(folder: Path) -> None:
+def nginx_certificates(folder: Path) -> None:
     """Create nginx's certificates: root, issuing CA, server, devices in ``peer-devices``; chain length as ours."""
     if (folder / "peer-ca.pem").exists():
         return

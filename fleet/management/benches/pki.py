@@ -11,9 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from fleet.management.benches.ground import BenchSetUp, enrolment, ground
-from fleet.management.benches.http import client_context, connect, exchange, request
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.ground import BenchSetUp, bench_installation, enrolment_request
+from fleet.management.benches.http import build_request, client_context, connect_tls, exchange_request
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 KEPT, FRESH, HANDSHAKES = 3000, 600, 600
 STEP_CA = 331
@@ -23,38 +23,38 @@ LISTS = 256
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes about two minutes."""
-    with ground() as made:
+    with bench_installation() as made:
         rows = _enrolments(made, made.tokens(KEPT + FRESH))
         inner = made.processes.run("-m", "fleet.management.benches.pki_inner", timeout=600)
         return [*rows, *json.loads(inner)]
 
 
 def _enrolments(made: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRow]:
-    requests = [enrolment(name, token)[0] for name, token in tokens]
+    requests = [enrolment_request(name, token)[0] for name, token in tokens]
     made.serve()
     made.patiently(requests[0])  # the signer responds too
     _settled(made.folder)
     kept = _one_connection(made, requests[1:KEPT])
-    handshakes = _many_connections(made, [request("GET", "/healthz")] * HANDSHAKES)
+    handshakes = _many_connections(made, [build_request("GET", "/healthz")] * HANDSHAKES)
     fresh = _many_connections(made, requests[KEPT:])
     where = f"{load_average()}; server on one core, commit (FULL), journal and ledger leaf included"
     peer = f"step-ca 0.19, {STEP_CA}/s wall in the same kind of run elsewhere (ratio {kept / STEP_CA:.2f}); {where}"
     ratio = f"{fresh:.0f}/s against {handshakes:.0f} full handshakes/s with a trivial request, same client; {where}"
     return [
-        row("simpleenroll on one keep-alive connection", kept, "1/s", 600, peer, least=True),
-        row("simpleenroll, a fresh handshake each, share of the handshake rate", fresh / handshakes, "ratio", 0.5,
+        bench_row("simpleenroll on one keep-alive connection", kept, "1/s", 600, peer, least=True),
+        bench_row("simpleenroll, a fresh handshake each, share of the handshake rate", fresh / handshakes, "ratio", 0.5,
             ratio, least=True),
     ]  # fmt: skip
 
 
 def _one_connection(made: BenchSetUp, requests: list[bytes]) -> float:
     """Return enrolments per second, median of ten runs."""
-    line = connect(client_context(made.anchor), made.door)
+    line = connect_tls(client_context(made.anchor), made.device_port)
     rates, stretch = [], len(requests) // 10
     for place in range(10):
         started = time.perf_counter()
-        for one in requests[place * stretch : (place + 1) * stretch]:
-            exchange(line, one)
+        for request in requests[place * stretch : (place + 1) * stretch]:
+            exchange_request(line, request)
         rates.append(stretch / (time.perf_counter() - started))
     line.close()
     return statistics.median(rates)
@@ -72,8 +72,8 @@ def _many_connections(made: BenchSetUp, requests: list[bytes]) -> float:
                     return
                 one = waiting.pop()
             try:
-                with connect(context, made.door) as line:
-                    exchange(line, one)
+                with connect_tls(context, made.device_port) as line:
+                    exchange_request(line, one)
             except (OSError, RuntimeError) as error:
                 failures.append(str(error))
 

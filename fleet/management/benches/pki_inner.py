@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from pki.kernel import clock
 
 MILLION, OCSP_ANSWERS = 1_000_000, 3000
@@ -50,7 +50,9 @@ def _ocsp() -> list[BenchRow]:
     against = (
         f"nothing; {load_average()}, one core, each answer signed and looked up in SQLite, {len(requests)} certificates"
     )
-    return [row("OCSP answers, signed at the service", statistics.median(rates), "1/s", 5000, against, least=True)]
+    return [
+        bench_row("OCSP answers, signed at the service", statistics.median(rates), "1/s", 5000, against, least=True)
+    ]
 
 
 def _lists() -> list[BenchRow]:
@@ -59,24 +61,24 @@ def _lists() -> list[BenchRow]:
 
     domain = TrustDomain.objects.get(slug="default")
     key_id = Authority.objects.get(kind="issuing").key_id
-    crls.prepare(domain=domain, key_id=key_id)
+    crls.make_list_rows(domain=domain, key_id=key_id)
     _revoke_a_million(key_id)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
-    for one in CrlShard.objects.filter(key_id=key_id).order_by("shard"):
+    for crl_shard in CrlShard.objects.filter(key_id=key_id).order_by("shard"):
         started = time.perf_counter()
-        crls.publish(domain=domain, row=one)
+        crls.publish_list(domain=domain, row=crl_shard)
         seconds.append(time.perf_counter() - started)
     held = sum(CrlShard.objects.filter(key_id=key_id).values_list("held", flat=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lists = f"{held} entries in {len(seconds)} lists, read from SQLite, signed by the signer, written"
     where = f"nothing; {load_average()}, {lists}"
     return [
-        row(
+        bench_row(
             "one revocation list of a million entries in 256, median", statistics.median(seconds) * 1e3, "ms", 10, where
         ),
-        row("all 256 lists", sum(seconds), "s", 3, where),
-        row("memory with a million revoked", memory, "MB", 600, f"nothing; {before / 1024:.0f} MB before"),
+        bench_row("all 256 lists", sum(seconds), "s", 3, where),
+        bench_row("memory with a million revoked", memory, "MB", 600, f"nothing; {before / 1024:.0f} MB before"),
     ]
 
 
@@ -93,7 +95,7 @@ def _revoke_a_million(key_id: str) -> None:
     def rows() -> Iterator[tuple[int, str, int, bytes, str]]:
         for number in range(MILLION):
             serial = random_serial()
-            yield 10_000_000 + number, key_id, shard_of(serial), crl.entry(serial, now, "keyCompromise"), later
+            yield 10_000_000 + number, key_id, shard_of(serial), crl.crl_entry(serial, now, "keyCompromise"), later
 
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA foreign_keys=OFF")

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.ground import BenchSetUp, ground
+from fleet.management.benches.ground import BenchSetUp, bench_installation
 from fleet.management.benches.rollouts_inner import ClientFigures, RollFigures, WorkerFigures
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 
@@ -43,7 +43,7 @@ def run(
     rows = []
     for database in databases:
         with _of_its_own(database) as made:
-            rows += judged(measure_rollout(made, devices, clients), database)
+            rows += rollout_rows(measure_rollout(made, devices, clients), database)
     return rows
 
 
@@ -53,8 +53,8 @@ def _of_its_own(database: str) -> Iterator[BenchSetUp]:
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "WARNING"}
         if database == "postgresql":
-            settings["DATABASE_URL"] = held.enter_context(postgresql())
-        yield held.enter_context(ground(None, **settings))
+            settings["DATABASE_URL"] = held.enter_context(temporary_postgresql())
+        yield held.enter_context(bench_installation(None, **settings))
 
 
 def measure_rollout(made: BenchSetUp, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
@@ -73,20 +73,20 @@ def measure_rollout(made: BenchSetUp, devices: int, clients: tuple[str, ...] = C
     json.loads(_inner(made, "seed", str(devices)).communicate()[0])
     worker = _inner(made, "worker", str(go_on))
     busy = [_inner(made, "client", kind, str(place), str(go_on)) for place, kind in enumerate(clients)]
-    for one in (worker, *busy):
-        _ready(one)
+    for process in (worker, *busy):
+        _ready(process)
     before = time.time()
     time.sleep(QUIET_S if devices >= DEVICES else 1)
     began = time.time()
     done: RollFigures = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
     ended = time.time()
     go_on.unlink()
-    answers: list[ClientFigures] = [json.loads(one.communicate()[0]) for one in busy]
+    answers: list[ClientFigures] = [json.loads(process.communicate()[0]) for process in busy]
     served: WorkerFigures = json.loads(worker.communicate()[0])
     return {**done, **served, "clients": answers, "quiet": [before, began], "busy": [began, ended]}
 
 
-def judged(seen: RolloutFigures, database: str) -> list[BenchRow]:
+def rollout_rows(seen: RolloutFigures, database: str) -> list[BenchRow]:
     """Return the rows of one database."""
     against = (
         f"{database}; {seen['devices']} devices, {len(seen['clients'])} client processes through the services "
@@ -94,31 +94,33 @@ def judged(seen: RolloutFigures, database: str) -> list[BenchRow]:
     )
     locked, failed = _failures(seen)
     rows = [
-        row(f"{database}: clients during the rollout, p99", _p99(seen, seen["busy"]), "ms", P99_MS, against),
-        row(f"{database}: clients before the rollout, p99", _p99(seen, seen["quiet"]), "ms", P99_MS, against),
-        row(f"{database}: database is locked", seen["locked"] + locked, "errors", 0, against),
-        row(f"{database}: clients that failed otherwise", failed - locked, "errors", 0, against),
-        row(f"{database}: create", seen["create_s"], "s", CREATE_S, against),
-        row(f"{database}: open a wave of {seen['wave']}", seen["open_s"], "s", OPEN_S, against),
-        row(f"{database}: abort", seen["abort_s"], "s", OPEN_S, against),
-        row(f"{database}: longest call by a person", seen["call_s"] * 1000, "ms", CALL_MS, against),
-        row(f"{database}: longest transaction of the rollout", max(seen["commits"]), "ms", COMMIT_MS, against),
-        row(f"{database}: transactions of the rollout, median", statistics.median(seen["commits"]), "ms", COMMIT_MS,
-             f"{len(seen['commits'])} of them, p99 {_share(seen['commits'], 0.99):.1f} ms; {against}"),
-        row(f"{database}: longest transaction of the rollout, processor time", max(seen["processor"]), "ms", COMMIT_MS,
-            f"{sum(seen['processor']) / 1000:.1f} s in all of them; {against}"),
-        row(f"{database}: memory of the worker", seen["memory_mb"], "MB", MEMORY_MB, against),
+        bench_row(f"{database}: clients during the rollout, p99", _p99(seen, seen["busy"]), "ms", P99_MS, against),
+        bench_row(f"{database}: clients before the rollout, p99", _p99(seen, seen["quiet"]), "ms", P99_MS, against),
+        bench_row(f"{database}: database is locked", seen["locked"] + locked, "errors", 0, against),
+        bench_row(f"{database}: clients that failed otherwise", failed - locked, "errors", 0, against),
+        bench_row(f"{database}: create", seen["create_s"], "s", CREATE_S, against),
+        bench_row(f"{database}: open a wave of {seen['wave']}", seen["open_s"], "s", OPEN_S, against),
+        bench_row(f"{database}: abort", seen["abort_s"], "s", OPEN_S, against),
+        bench_row(f"{database}: longest call by a person", seen["call_s"] * 1000, "ms", CALL_MS, against),
+        bench_row(f"{database}: longest transaction of the rollout", max(seen["commits"]), "ms", COMMIT_MS, against),
+        bench_row(f"{database}: transactions of the rollout, median", statistics.median(seen["commits"]), "ms",
+            COMMIT_MS, f"{len(seen['commits'])} of them, p99 {_share(seen['commits'], 0.99):.1f} ms; {against}"),
+        bench_row(f"{database}: longest transaction of the rollout, processor time", max(seen["processor"]), "ms",
+            COMMIT_MS, f"{sum(seen['processor']) / 1000:.1f} s in all of them; {against}"),
+        bench_row(f"{database}: memory of the worker", seen["memory_mb"], "MB", MEMORY_MB, against),
     ]  # fmt: skip
-    for kind in dict.fromkeys(one["kind"] for one in seen["clients"]):
+    for kind in dict.fromkeys(client["kind"] for client in seen["clients"]):
         took = _p99(seen, seen["busy"], kind)
-        acts = sum(len(one["took"]) for one in seen["clients"] if one["kind"] == kind)
-        rows.append(row(f"{database}: {kind} during the rollout, p99", took, "ms", P99_MS, f"{acts} acts; {against}"))
+        acts = sum(len(client["took"]) for client in seen["clients"] if client["kind"] == kind)
+        rows.append(
+            bench_row(f"{database}: {kind} during the rollout, p99", took, "ms", P99_MS, f"{acts} acts; {against}")
+        )
     return rows
 
 
 def _p99(seen: RolloutFigures, span: list[float], kind: str = "") -> float:
-    clients = [one for one in seen["clients"] if kind in {"", one["kind"]}]
-    took = [ms for one in clients for at, ms in one["took"] if span[0] <= at < span[1]]
+    clients = [client for client in seen["clients"] if kind in {"", client["kind"]}]
+    took = [ms for client in clients for at, ms in client["took"] if span[0] <= at < span[1]]
     return _share(took, 0.99)
 
 
@@ -128,7 +130,7 @@ def _share(figures: list[float], share: float) -> float:
 
 def _failures(seen: RolloutFigures) -> tuple[int, int]:
     """Return how many actions of clients failed because the database was locked, and how many failed in total."""
-    said = [f"{one['kind']}: {failure}" for one in seen["clients"] for failure in one["failures"]]
+    said = [f"{client['kind']}: {failure}" for client in seen["clients"] for failure in client["failures"]]
     for failure, times in Counter(said).most_common(10):
         sys.stderr.write(f"{times} times {failure}\n")  # benchmarks report all errors
     return sum("locked" in one or "deadlock" in one for one in said), len(said)
@@ -147,7 +149,7 @@ def _ready(child: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def postgresql(kept: Path | None = None) -> Iterator[str]:
+def temporary_postgresql(kept: Path | None = None) -> Iterator[str]:
     """Yield the address of a temporary PostgreSQL server; it ends with the block.
 
     Args:

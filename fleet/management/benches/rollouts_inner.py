@@ -79,7 +79,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
-def seed(many: str) -> int:
+def seed_fleet(many: str) -> int:
     """Create devices with twins, people who can sign in, and a release signed by two officers."""
     from django.db import transaction  # noqa: PLC0415  because of the set-up above
 
@@ -140,14 +140,14 @@ def publish_release(model: "HardwareModel") -> None:
     Release.objects.create(domain=model.domain, bundle=bundle, state=Release.State.PUBLISHED, published_at=clock.now())
 
 
-def roll(many: str) -> RollFigures:
+def run_rollout(many: str) -> RollFigures:
     """Create, start and abort a rollout like a person; wait for the worker in between."""
     from ota.models import Assignment, Release  # noqa: PLC0415  because of the set-up above
     from ota.planning import Thresholds, WavePlan  # noqa: PLC0415  because of the set-up above
     from ota.services import rollouts  # noqa: PLC0415  because of the set-up above
     from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
 
-    who, release = actors.system("default", "bench"), Release.objects.get()
+    who, release = actors.system_actor("default", "bench"), Release.objects.get()
     plan = {"name": "bench", "release": release, "thresholds": Thresholds(1, 1000)}
     waves = [WavePlan(count=max(1, int(many) * 1225 // 10_000)), WavePlan(share=1000)]
     calls: list[float] = []
@@ -224,7 +224,7 @@ class _Heard(logging.Handler):
             sys.stderr.write(f"{record.name}: {record.getMessage()}: {said}\n")  # benchmarks report all errors
 
 
-def worker(go_on: str) -> WorkerFigures:
+def run_worker(go_on: str) -> WorkerFigures:
     """Run all periodic jobs like ``manage.py work``."""
     from fleet.jobs.runner import Runner  # noqa: PLC0415  because of the set-up above
 
@@ -280,7 +280,7 @@ def _sign_in(place: int) -> Callable[[], None]:
 
     def act() -> None:
         turn[0] += 1
-        code = totp.code(secret, clock.unix() // 30)
+        code = totp.totp_code(secret, clock.unix() // 30)
         name, address = names[turn[0] % len(names)], f"10.{place}.{turn[0] // 250}.{turn[0] % 250}"
         people.sign_in(username=name, password=PASSWORD, code=code, address=address)
 
@@ -298,7 +298,7 @@ def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]
     from pki.x509 import parse_csr  # noqa: PLC0415  because of the set-up above
 
     domain, model = TrustDomain.objects.get(slug="default"), HardwareModel.objects.get(name="bench")
-    who, names = actors.system("default", "bench"), count()
+    who, names = actors.system_actor("default", "bench"), count()
 
     def act() -> "tuple[Enrolled, EllipticCurvePrivateKey]":
         name = f"bench-{place}-{next(names)}"
@@ -322,7 +322,7 @@ def _report(place: int) -> Callable[[], None]:
 
     done, key = _enrol(place)()
     certificate, sequence = bytes(done.certificate.der), [0]
-    who = actors.device("default", done.device.key)
+    who = actors.device_actor("default", done.device.key)
 
     def act() -> None:
         sequence[0] += 1
@@ -336,7 +336,12 @@ def _report(place: int) -> Callable[[], None]:
     return act
 
 
-ACTS: dict[str, Callable[..., object]] = {"seed": seed, "roll": roll, "worker": worker, "client": run_client}
+ACTS: dict[str, Callable[..., object]] = {
+    "seed": seed_fleet,
+    "roll": run_rollout,
+    "worker": run_worker,
+    "client": run_client,
+}
 
 if __name__ == "__main__":
     main()

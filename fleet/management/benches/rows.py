@@ -43,7 +43,7 @@ class RouteRow(BenchRow):
     missed: list[str]
 
 
-def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> BenchRow:
+def bench_row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> BenchRow:
     """Return a row, and print it, since a benchmark takes minutes.
 
     Args:

@@ -3,13 +3,13 @@
 import json
 
 from fleet.management.benches import trust_deltas, trust_models
-from fleet.management.benches.ground import ground
+from fleet.management.benches.ground import bench_installation
 from fleet.management.benches.rows import BenchRow
 
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes some minutes."""
-    with ground() as made:
+    with bench_installation() as made:
         inner: list[BenchRow] = json.loads(
             made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fleet.management.benches import corpus
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from ota.contract import patch
 from ota.deltas import streams
 from ota.deltas.candidates import CANDIDATES
@@ -35,7 +35,7 @@ def run() -> list[BenchRow]:
 def _of_the_corpus() -> list[BenchRow]:
     """Compare the patch that a device with all formats gets with xdelta3 and with the whole image."""
     ratios, over, worst = [], [], 0.0
-    for name, pair in corpus.pairs(lambda said: sys.stderr.write(f"{said}\n")):
+    for name, pair in corpus.image_pairs(lambda said: sys.stderr.write(f"{said}\n")):
         sizes, seconds = _sizes(*pair)
         chosen = min(sizes.values())
         theirs, full = _xdelta(*pair), len(lzma.compress(pair[1], preset=9 | lzma.PRESET_EXTREME))
@@ -45,9 +45,9 @@ def _of_the_corpus() -> list[BenchRow]:
         sys.stderr.write(f"  {name}: {chosen} bytes, xdelta3 {theirs}, xz {full}, {seconds:.1f} s\n")
     against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load_average()}"
     return [
-        row(f"chosen patch, {SHARE}", _geometric(ratios), "ratio", RATIO, against),
-        row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
-        row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
+        bench_row(f"chosen patch, {SHARE}", _geometric(ratios), "ratio", RATIO, against),
+        bench_row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
+        bench_row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
     ]
 
 
@@ -65,11 +65,11 @@ def _held_back() -> list[BenchRow]:
     against = f"xdelta3 -9, {len(found)} pairs on which no format was tuned; reported only; {load_average()}"
     gain = f"the same without {patch.FORMAT}, geometric mean of {len(found)} pairs on which no format was tuned"
     return [
-        row(f"held-back pairs, bsdiff or zstd, {SHARE}", means["common"], "ratio", 1, against),
-        row(f"held-back pairs, {patch.FORMAT} alone, {SHARE}", means["own"], "ratio", 1, against),
-        row(f"held-back pairs, bsdiff, zstd or {patch.FORMAT}, {SHARE}", means["three"], "ratio", 1, against),
-        row(f"held-back pairs, smallest of all formats, {SHARE}", means["best"], "ratio", RATIO, against),
-        row(f"held-back pairs, a device with bsdiff, zstd and {patch.FORMAT}", means["gain"], "ratio", 1, gain),
+        bench_row(f"held-back pairs, bsdiff or zstd, {SHARE}", means["common"], "ratio", 1, against),
+        bench_row(f"held-back pairs, {patch.FORMAT} alone, {SHARE}", means["own"], "ratio", 1, against),
+        bench_row(f"held-back pairs, bsdiff, zstd or {patch.FORMAT}, {SHARE}", means["three"], "ratio", 1, against),
+        bench_row(f"held-back pairs, smallest of all formats, {SHARE}", means["best"], "ratio", RATIO, against),
+        bench_row(f"held-back pairs, a device with bsdiff, zstd and {patch.FORMAT}", means["gain"], "ratio", 1, gain),
     ]
 
 
@@ -82,11 +82,11 @@ def _sizes(old: bytes, new: bytes) -> tuple[Mapping[str, int], float]:
     """Return the size of each form that a device may get, and the time to build and try all candidates."""
     began = time.perf_counter()
     sizes = {WHOLE: len(streams.make_patch(b"", new))}
-    for name, one in CANDIDATES.items():
-        if max(len(old), len(new)) > one.most:
+    for name, candidate in CANDIDATES.items():
+        if max(len(old), len(new)) > candidate.most:
             continue
-        made = one.make(old, new)
-        if one.apply(old, made, len(new)) != new:
+        made = candidate.make(old, new)
+        if candidate.apply(old, made, len(new)) != new:
             raise AssertionError(name)
         sizes[name] = len(made)
     return sizes, time.perf_counter() - began

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from tuf import ngclient
@@ -33,9 +33,9 @@ def main() -> None:
 
     django.setup()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from fleet.management.acts import signer  # noqa: PLC0415  because of the set-up above
+    from fleet.management.acts import provide_signer  # noqa: PLC0415  because of the set-up above
 
-    with signer(), tempfile.TemporaryDirectory() as folder:
+    with provide_signer(), tempfile.TemporaryDirectory() as folder:
         keys = _officers(Path(folder))
         _publish_many(keys, _bundles(MANY))
         rows = [*_contacts(), _publishing(keys)]
@@ -48,10 +48,12 @@ def _officers(folder: Path) -> list[Path]:
     from ota.services import metadata as repository  # noqa: PLC0415  because of the set-up above
     from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
 
-    who = actors.system("default", "bench")
-    public = [keys.generate(folder, name) for name in ("anna", "bruno", "carla")]
+    who = actors.system_actor("default", "bench")
+    public = [keys.generate_key(folder, name) for name in ("anna", "bruno", "carla")]
     signers = [folder / "anna.key", folder / "bruno.key"]
-    root = metadata.root(public, {name: dict(key) for name, key in repository.online_keys(actor=who).items()}, signers)
+    root = metadata.signed_root(
+        public, {name: dict(key) for name, key in repository.online_keys(actor=who).items()}, signers
+    )
     repository.install_root(actor=who, root=root)
     repository.install_targets(actor=who, targets=metadata.first_targets(root, signers, BITS))
     return signers
@@ -77,8 +79,8 @@ def _signed(document: "Metadata[Targets]", keys: list[Path]) -> "Metadata[Target
     from fleet.officer import keys as officer  # noqa: PLC0415  because of the set-up above
 
     payload = document.signed_bytes
-    for one in keys:
-        signature = officer.signer(one).sign(payload)
+    for key in keys:
+        signature = officer.load_signer(key).sign(payload)
         document.signatures[signature.keyid] = signature
     return document
 
@@ -91,7 +93,7 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 
-    store = online_roles.repository("default")
+    store = online_roles.published_repository("default")
     targets = store.targets()
     filled: dict[str, list[ListedBundle]] = {}
     for path, text in listed:
@@ -101,9 +103,9 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
     for role, entries in filled.items():
         before = store.document(role)
         if before is not None:
-            made[role] = _signed(documents.listing(before.signed, entries, 2, clock.now()), keys)
+            made[role] = _signed(documents.unsigned_bin(before.signed, entries, 2, clock.now()), keys)
     domain = TrustDomain.objects.get(slug="default")
-    metadata.publish(domain=domain, given=made, bases=dict.fromkeys(made, 1))
+    metadata.publish_metadata(domain=domain, given=made, bases=dict.fromkeys(made, 1))
 
 
 def publish_one(folder: Path, path: str, document: bytes) -> None:
@@ -158,9 +160,9 @@ def _contacts() -> list[BenchRow]:
     against = f"python-tuf's own client with the factory root; {MANY} bundles in {2**BITS} bins, {CLIENTS} clients"
     against += f"; {load_average()}"
     return [
-        row("first contact: metadata for one bundle, mean", statistics.mean(first), "B", FIRST_CONTACT, against),
-        row("first contact, the largest bin met", max(first), "B", FIRST_CONTACT, against),
-        row("idle check", statistics.mean(idle), "B", IDLE, against),
+        bench_row("first contact: metadata for one bundle, mean", statistics.mean(first), "B", FIRST_CONTACT, against),
+        bench_row("first contact, the largest bin met", max(first), "B", FIRST_CONTACT, against),
+        bench_row("idle check", statistics.mean(idle), "B", IDLE, against),
     ]
 
 
@@ -172,7 +174,7 @@ def _publishing(keys: list[Path]) -> BenchRow:
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 
-    store, seconds = online_roles.repository("default"), []
+    store, seconds = online_roles.published_repository("default"), []
     domain = TrustDomain.objects.get(slug="default")
     for number in range(PUBLISHED):
         entry = documents.ListedBundle(f"app/new-{number}/1.0.0/bundle.json", b"{}" + b" " * number)
@@ -181,14 +183,16 @@ def _publishing(keys: list[Path]) -> BenchRow:
         before = store.document(role)
         if before is None:
             raise AssertionError(role)
-        made = _signed(documents.listing(before.signed, [entry], before.signed.version + 1, clock.now()), keys)
+        made = _signed(documents.unsigned_bin(before.signed, [entry], before.signed.version + 1, clock.now()), keys)
         started = time.perf_counter()
         text = entry.document.decode()
-        metadata.publish(domain=domain, given={role: made}, bases={role: before.signed.version}, exhibits=[text])
+        metadata.publish_metadata(
+            domain=domain, given={role: made}, bases={role: before.signed.version}, exhibits=[text]
+        )
         seconds.append(time.perf_counter() - started)
     against = "nothing; signatures of two officers verified, snapshot and timestamp by the signer, files synced"
     against += f"; {load_average()}"
-    return row(
+    return bench_row(
         "publish one release beside signing, median", statistics.median(seconds) * 1000, "ms", PUBLISH_MS, against
     )
 
@@ -201,23 +205,23 @@ def _renewing(keys: list[Path]) -> BenchRow:
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
-    root = online_roles.repository("default").root()
+    root = online_roles.published_repository("default").root()
     if root is None or not isinstance(root.signed, Root):
         raise AssertionError
-    roles = documents.delegations(root.signed, MORE_BITS).succinct_roles
+    roles = documents.bin_delegations(root.signed, MORE_BITS).succinct_roles
     filled: dict[str, list[ListedBundle]] = {role: [] for role in (roles.get_roles() if roles else ())}
     for path, text in _bundles(MOST):
         filled[roles.get_role_for_target(path) if roles else ""].append(documents.ListedBundle(path, text))
     now = clock.now()
-    bins = [documents.listing(Targets(version=1), entries, 1, now).signed for entries in filled.values()]
+    bins = [documents.unsigned_bin(Targets(version=1), entries, 1, now).signed for entries in filled.values()]
     started = time.perf_counter()
-    for one in bins:
-        documents.to_bytes(_signed(documents.renewal(one, 2, now), keys))
+    for targets in bins:
+        documents.to_bytes(_signed(documents.renewed_document(targets, 2, now), keys))
     spent = time.perf_counter() - started
     against = (
         f"nothing; {len(bins)} bins, two officers' Ed25519 signatures each, written out; one core; {load_average()}"
     )
-    return row(f"{MOST} targets re-signed", spent, "s", RENEW_S, against)
+    return bench_row(f"{MOST} targets re-signed", spent, "s", RENEW_S, against)
 
 
 if __name__ == "__main__":

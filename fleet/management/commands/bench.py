@@ -7,13 +7,14 @@ from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.benches import doors, drift, growth, hostile, packing, pki, rollouts, trust
+from fleet.management.benches import drift, growth, hostile, listeners, packing, pki, rollouts, trust
 
 BENCHES = {
-    "doors": doors.run,
+    "doors": listeners.run,  # the earlier name of `listeners`
     "drift": drift.run,
     "growth": growth.run,
     "hostile": hostile.run,
+    "listeners": listeners.run,
     "packing": packing.run,
     "pki": pki.run,
     "rollouts": rollouts.run,

@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.acts import refusals
+from fleet.management.acts import command_errors
 from ota import blobs
 from ota.blobs import LocalBlobs
 from ota.services import storage
@@ -36,37 +36,40 @@ class Command(BaseCommand):
             "collect", help="remove blobs that no device can request any more; a job also does this hourly"
         )
         collect.add_argument("--dry-run", action="store_true", help="only list what would be removed")
-        for one in (status, move, collect):
-            one.add_argument("--json", action="store_true", help="write the result as JSON")
+        for subparser in (status, move, collect):
+            subparser.add_argument("--json", action="store_true", help="write the result as JSON")
 
     def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
         """Run one action."""
-        with refusals():
+        with command_errors():
             said, text = getattr(self, f"_{options['act']}")(options)
         self.stdout.write(json.dumps(said) if options["json"] else text)
 
     def _status(self, _options: BlobsOptions) -> tuple[dict[str, object], str]:
-        rows = list(blobs.store().listed())
-        size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
+        rows = list(blobs.blob_store().listed())
+        size, where = sum(row.size for row in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
         text = f"{where}: {number_of(len(rows), 'blob')}, {size} bytes."
         return {"where": where, "blobs": len(rows), "bytes": size}, text
 
     def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
-        if blobs.place() is None:
+        if blobs.configured_bucket() is None:
             msg = "FLEET_BLOBS contains no bucket. Set it to s3://BUCKET first."
             raise CommandError(msg)
         moved = 0
-        for one in storage.move(LocalBlobs(settings.FLEET_DIR / "blobs")):
+        for blob in storage.move_blobs(LocalBlobs(settings.FLEET_DIR / "blobs")):
             moved += 1
             if not options["json"]:
-                self.stdout.write(f"{one.sha256} {one.size}")
+                self.stdout.write(f"{blob.sha256} {blob.size}")
         text = f"Moved {number_of(moved, 'blob')}. If the command was interrupted, run it again to move the rest."
         return {"moved": moved}, text
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
-        found = storage.collect(dry_run=dry)
-        said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}
+        collected = storage.collect_garbage(dry_run=dry)
+        said = {"bundles": collected.bundles, "blobs": collected.blobs, "bytes": collected.size, "dry_run": dry}
         verb = "Would remove" if dry else "Removed"
-        blobs, bundles = number_of(found.blobs, "blob"), number_of(len(found.bundles), "bundle")
-        return said, f"{verb} {blobs} ({found.size} bytes) of {bundles}."
+        blobs, bundles = number_of(collected.blobs, "blob"), number_of(len(collected.bundles), "bundle")
+        return (
+            said,
+            f"{verb} {blobs} ({collected.size} bytes) of {bundles}.",
+        )

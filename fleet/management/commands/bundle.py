@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from fleet.management.acts import actor, add_filter_options, filter_of, refusals
+from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
 from ota.measuring import vectors
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
@@ -81,8 +81,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[BundleOptions]) -> None:
         """Run one action."""
-        with refusals():
-            self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
+        with command_errors():
+            self.stdout.write(getattr(self, f"_{options['act']}")(command_actor(options["domain"]), options))
 
     def _trust(self, who: Actor, options: BundleOptions) -> str:
         made = trust_keys.add(
@@ -146,12 +146,12 @@ class Command(BaseCommand):
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
 
     def _delete(self, who: Actor, options: BundleOptions) -> str:
-        bundle = rows.bundle(actor=who, public_id=options["bundle"])
+        bundle = rows.get_bundle(actor=who, public_id=options["bundle"])
         removals.delete_bundle(actor=who, bundle=bundle)
         return f"{bundle} deleted."
 
     def _composite(self, who: Actor, options: BundleOptions) -> str:
-        found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
+        found = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
         made = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class Command(BaseCommand):
 
     def _list(self, who: Actor, options: BundleOptions) -> str:
         wanted = filter_of(options, rows.BundleFilter)
-        found = [_told(one) for one in rows.bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
+        found = [_told(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."

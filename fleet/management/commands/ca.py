@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
 from devices.services import rollover
-from fleet.management.acts import actor, signer
+from fleet.management.acts import command_actor, provide_signer
 from ota.services import campaigns
 from pki import selectors
 from pki.kernel import files
@@ -75,26 +75,26 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[CaOptions]) -> None:
         """Run one action."""
-        who = actor(options["domain"])
+        who = command_actor(options["domain"])
         if options["act"] == "show":
-            for row in selectors.authorities(actor=who):
+            for row in selectors.list_authorities(actor=who):
                 self.stdout.write(
                     f"{row.kind:8} {row.state:8} until {row.not_after:%Y-%m-%d}  {row.key_id}  {row.name}"
                 )
             return
-        with signer():
+        with provide_signer():
             if options["act"] == "csr":
-                files.write_public(options["out"], authorities.csr(actor=who, name=options["name"]))
+                files.write_public(options["out"], authorities.issuing_csr(actor=who, name=options["name"]))
                 self.stdout.write(
                     f"Sign {options['out']} with the offline root CA: `python -m fleet.officer ca-issue`."
                 )
             elif options["act"] == "link":
-                authorities.link(actor=who, certificate=options["certificate"].read_bytes())
+                authorities.install_link(actor=who, certificate=options["certificate"].read_bytes())
                 self.stdout.write(
                     "EST cacerts now serves the cross-certificate. The listeners serve it after their next restart."
                 )
             elif options["act"] == "switch":
-                rollover.switch(actor=who, key_id=options["key_id"])
+                rollover.switch_issuing_ca(actor=who, key_id=options["key_id"])
                 self.stdout.write(
                     "This CA now issues all new certificates. The listeners get theirs at their next restart."
                 )
@@ -123,7 +123,7 @@ def _further(options: CaOptions) -> dict[str, object]:
 
 def _campaign(who: Actor, options: CaOptions) -> str:
     wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
-    made = campaigns.anchors(
+    made = campaigns.write_anchors_bundle(
         actor=who,
         drop=frozenset(options["drop"]),
         wipe=wiped,

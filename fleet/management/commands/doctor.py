@@ -16,7 +16,7 @@ from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from ota import blobs, sandbox
-from ota.selectors.roles import roles
+from ota.selectors.roles import role_states
 from ota.trust import standing
 from pki import selectors
 from pki.kernel import actor as actors
@@ -24,7 +24,7 @@ from pki.kernel import clock, confine
 from pki.kernel.errors import DomainError
 from pki.kernel.plurals import number_of
 from pki.services import restore_check
-from pki.signer.client import listening
+from pki.signer.client import is_signer_listening
 
 LEAST_DISK = 1 << 30
 WARN_DAYS = 90
@@ -62,11 +62,11 @@ class Command(BaseCommand):
         """Print the findings; exit with 1 if one needs attention."""
         findings = [_ready()] if options["probe"] else list(_findings())
         if options["json"]:
-            self.stdout.write(json.dumps([asdict(one) for one in findings]))
+            self.stdout.write(json.dumps([asdict(finding) for finding in findings]))
         else:
-            for one in findings:
-                self.stdout.write(f"{'ok  ' if one.ok else 'CARE'} {one.what}: {one.detail}")
-        if not all(one.ok for one in findings):
+            for finding in findings:
+                self.stdout.write(f"{'ok  ' if finding.ok else 'CARE'} {finding.what}: {finding.detail}")
+        if not all(finding.ok for finding in findings):
             msg = "Some checks failed. See the lines marked CARE above."
             raise CommandError(msg)
 
@@ -79,22 +79,22 @@ def _findings() -> Iterator[Finding]:
     yield Finding("secrets", mode == 0o700, f"folder mode {mode:o}; it should be 700")  # noqa: PLR2004  because it is the mode
     yield Finding(
         "confinement",
-        confine.available(),
+        confine.has_landlock(),
         "Landlock is available"
-        if confine.available()
+        if confine.has_landlock()
         else "this kernel has no Landlock: the listeners are not sandboxed",
     )
     yield from _verifier()
     yield Finding(
         "signer",
-        listening(settings.FLEET_DIR),
-        "answers" if listening(settings.FLEET_DIR) else "not running; start `manage.py serve`",
+        is_signer_listening(settings.FLEET_DIR),
+        "answers" if is_signer_listening(settings.FLEET_DIR) else "not running; start `manage.py serve`",
     )
     yield _ready()
     yield _blobs()
     try:
         yield from _domains()
-        problems = restore_check.problems()
+        problems = restore_check.restore_problems()
         yield Finding("journal", not problems, " ".join(problems) or "the database is up to date with the journal")
     except Error as error:
         yield Finding("journal", ok=False, detail=f"comparison failed: {error}")
@@ -103,7 +103,7 @@ def _findings() -> Iterator[Finding]:
 def _verifier() -> Iterator[Finding]:
     """Report which mechanism enforces each restriction on the process that verifies uploads."""
     try:
-        holds = sandbox.confinement()
+        holds = sandbox.describe_confinement()
     except (DomainError, OSError) as error:
         yield Finding("verifier", ok=False, detail=str(error))
         return
@@ -115,7 +115,7 @@ def _blobs() -> Finding:
     """Write a few bytes into the blob store and delete them again."""
     where = settings.FLEET_BLOBS or f"{settings.FLEET_DIR}/blobs"
     try:
-        store = blobs.store()
+        store = blobs.blob_store()
         digest, _ = store.put(io.BytesIO(PROBE), len(PROBE))
         store.remove(digest)
     except (DomainError, ImproperlyConfigured, OSError) as error:
@@ -136,18 +136,18 @@ def _databases() -> Iterator[Finding]:
 
 
 def _domains() -> Iterator[Finding]:
-    for domain in selectors.domains():
-        for authority in selectors.authorities(actor=actors.system(domain.slug, "doctor")):
+    for domain in selectors.list_domains():
+        for authority in selectors.list_authorities(actor=actors.system_actor(domain.slug, "doctor")):
             days = (authority.not_after - clock.now()).days
             yield Finding(
                 f"{authority.kind} CA of {domain.slug}",
                 days > WARN_DAYS,
                 f"{authority.name}, {number_of(days, 'day')} left",
             )
-        for role in roles(actor=actors.system(domain.slug, "doctor")):
+        for role in role_states(actor=actors.system_actor(domain.slug, "doctor")):
             detail = f"version {role.version} ends {role.expires:%Y-%m-%d %H:%M} UTC. {role.advice}".strip()
             yield Finding(f"{role.role} of {domain.slug}", role.level == standing.GOOD, detail)
-        if not selectors.authorities(actor=actors.system(domain.slug, "doctor")):
+        if not selectors.list_authorities(actor=actors.system_actor(domain.slug, "doctor")):
             yield Finding(f"CA of {domain.slug}", ok=False, detail="no issuing CA yet; run `manage.py ca csr`")
 
 

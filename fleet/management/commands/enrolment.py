@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors
 from devices.services import approvals, expected, tokens
-from fleet.management.acts import actor, add_filter_options, filter_of, refusals
+from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
 from pki.kernel.actor import Actor
 from pki.kernel.plurals import number_of
 
@@ -51,14 +51,14 @@ class Command(BaseCommand):
         expect = acts.add_parser(
             "expect", help="pre-register one device per row (columns serial, hardware, device, spki_sha256, profile)"
         )
-        for one in (make, expect):
-            one.add_argument("file", type=Path, help="CSV with a header line")
+        for subparser in (make, expect):
+            subparser.add_argument("file", type=Path, help="CSV with a header line")
         make.add_argument("--days", type=int, default=7, help="validity in days (default: %(default)s)")
 
     def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
         """Run one action."""
-        who = actor(options["domain"])
-        with refusals():
+        who = command_actor(options["domain"])
+        with command_errors():
             work = {"list": self._list, "tokens": self._tokens, "expect": self._expect}.get(
                 options["act"], self._decide
             )
@@ -75,8 +75,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(facts))
             return
-        for one in facts:
-            self.stdout.write(f"{one['id']}  {one['state']:8}  {one['name']}  {one['proof']}  {one['why']}")
+        for fact in facts:
+            self.stdout.write(f"{fact['id']}  {fact['state']:8}  {fact['name']}  {fact['proof']}  {fact['why']}")
 
     def _decide(self, who: Actor, options: EnrolmentOptions) -> None:
         approved = options["act"] == "approve"
@@ -100,7 +100,7 @@ class Command(BaseCommand):
     def _expect(self, who: Actor, options: EnrolmentOptions) -> None:
         rows = _rows(options["file"])
         for row in rows:
-            expected.register(
+            expected.preregister_device(
                 actor=who,
                 serial=row["serial"],
                 hardware_model=selectors.hardware_model(actor=who, name=row["hardware"]),

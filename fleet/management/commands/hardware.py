@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors
 from devices.services import hardware
-from fleet.management.acts import actor, refusals
+from fleet.management.acts import command_actor, command_errors
 from pki.kernel import strict_json
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
@@ -49,11 +49,13 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[HardwareOptions]) -> None:
         """Run one action."""
-        who = actor(options["domain"])
-        with refusals():
+        who = command_actor(options["domain"])
+        with command_errors():
             if options["act"] == "register":
                 vendor, flash, arena = options["vendor"], options["flash_model"], options["arena"]
-                made = hardware.register(actor=who, name=options["name"], vendor=vendor, flash_model=flash, arena=arena)
+                made = hardware.register_model(
+                    actor=who, name=options["name"], vendor=vendor, flash_model=flash, arena=arena
+                )
                 self.stdout.write(f"{made.name}  {made.class_id}")
                 return
             if options["act"] == "runtime":
@@ -70,6 +72,6 @@ def _described(who: Actor, name: str, file: Path) -> str:
         msg = f"{file} is not valid JSON: {error}"
         raise CommandError(msg) from error
     model = selectors.hardware_model(actor=who, name=name)
-    made = hardware.describe(actor=who, model=model, profile=profile)
+    made = hardware.set_runtime_profile(actor=who, model=model, profile=profile)
     told = ", ".join(sorted(made.runtime)) or "nothing"
     return f"{made.name}: runtime set to {told}."

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import actor, signer
+from fleet.management.acts import command_actor, provide_signer
 from pki import selectors
 from pki.kernel.plurals import number_of
 from pki.services import ledger_check, ledger_proofs
@@ -42,16 +42,18 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: Unpack[LedgerOptions]) -> None:
         """Run one action; exit with 1 if verification fails."""
         if options["act"] == "head":
-            head = selectors.ledger_head(actor=actor(options["domain"]))
+            head = selectors.ledger_head(actor=command_actor(options["domain"]))
             size = number_of(head.size, "entry", "entries") if head else ""
             self.stdout.write(f"epoch {head.epoch}, {size}, root {head.root_hash}" if head else "no head yet")
             return
         if options["act"] == "export":
             self._export(options)
             return
-        with signer():
-            seen = devices.witnesses(actor=actor(options["domain"]))
-            report = ledger_check.verify_ledger(actor=actor(options["domain"]), witnesses=seen, progress=self._progress)
+        with provide_signer():
+            seen = devices.reported_heads(actor=command_actor(options["domain"]))
+            report = ledger_check.verify_ledger(
+                actor=command_actor(options["domain"]), witnesses=seen, progress=self._progress
+            )
         if options["json"]:
             facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
             facts |= {"witnesses": report.witnesses, "waiting": report.waiting}
@@ -78,7 +80,7 @@ class Command(BaseCommand):
         if out is None:
             msg = "No output file. Give --out FILE."
             raise CommandError(msg)
-        with signer(), out.open("wb") as file:
-            for line in ledger_proofs.export(actor=actor(options["domain"])):
+        with provide_signer(), out.open("wb") as file:
+            for line in ledger_proofs.export_ledger(actor=command_actor(options["domain"])):
                 file.write(line)
         self.stdout.write(f"Verify it on any machine: python pki/ledger/verifier.py {out}")

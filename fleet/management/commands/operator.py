@@ -65,16 +65,16 @@ class Command(BaseCommand):
         self.stdout.write(text)
 
     def _act(self, options: OperatorOptions) -> dict[str, str]:
-        actor = actors.system(options["domain"], "command", via="command")
+        actor = actors.system_actor(options["domain"], "command", via="command")
         if options["act"] == "create":
             operator = people.create(actor=actor, username=options["username"], roles=options["role"])
             return {"operator": operator.username, "roles": ", ".join(options["role"])}
         if options["act"] == "tokens":
             return {str(row.public_id): _token_line(row) for row in selectors.tokens_of(actor=actor)}
         if options["act"] == "revoke-token":
-            row = tokens.revoke(actor=actor, public_id=options["id"])
+            row = tokens.revoke_api_token(actor=actor, public_id=options["id"])
             return {"revoked": str(row.public_id), "operator": row.operator.username}
-        operator = people.by_name(options["domain"], options["username"])
+        operator = people.operator_by_name(options["domain"], options["username"])
         if options["act"] == "login-link":
             if options["first"] and operator.set_up:
                 return {"url": f"https://{settings.FLEET_HOST_NAMES[0]}:{settings.FLEET_OPERATOR_PORT}/"}

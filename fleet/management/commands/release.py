@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import actor, add_filter_options, filter_of, signer
+from fleet.management.acts import add_filter_options, command_actor, filter_of, provide_signer
 from ota.models import Statement
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import statements as rows
-from ota.selectors.roles import roles
+from ota.selectors.roles import role_states
 from ota.services import metadata, releases, statements, upkeep
 from ota.trust import policy, prepared
 from ota.trust.standing import RoleStanding
@@ -82,8 +82,8 @@ class Command(BaseCommand):
         floor.add_argument("--counter", type=int, required=True, help="lowest security counter that may be installed")
         renew = acts.add_parser("renew", help="write the signing request for a one-year renewal")
         renew.add_argument("--bits", type=int, help="new number of hash bins: 2 ** BITS")
-        for one in (prepare, withdraw, floor, renew):
-            one.add_argument("--out", type=Path, required=True, help="file for the signing request")
+        for subparser in (prepare, withdraw, floor, renew):
+            subparser.add_argument("--out", type=Path, required=True, help="file for the signing request")
         submit = acts.add_parser("submit", help="submit officers' signatures")
         submit.add_argument("signature", type=Path, nargs="+", help="file that `muster-sign sign` wrote")
         publish = acts.add_parser("publish", help="publish a signing request that has enough signatures")
@@ -92,8 +92,10 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[ReleaseOptions]) -> None:
         """Run one action."""
-        with signer():
-            self.stdout.write(getattr(self, f"_{options['act'].replace('-', '_')}")(actor(options["domain"]), options))
+        with provide_signer():
+            self.stdout.write(
+                getattr(self, f"_{options['act'].replace('-', '_')}")(command_actor(options["domain"]), options)
+            )
 
     def _online_keys(self, who: Actor, options: ReleaseOptions) -> str:
         if options["next"]:
@@ -114,12 +116,12 @@ class Command(BaseCommand):
         return f"Installed root version {version}."
 
     def _prepare(self, who: Actor, options: ReleaseOptions) -> str:
-        bundle = bundle_rows.bundle(actor=who, public_id=options["bundle"])
-        release = releases.prepare(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
+        bundle = bundle_rows.get_bundle(actor=who, public_id=options["bundle"])
+        release = releases.prepare_release(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
         return self._paper(release.statement, options["out"])
 
     def _withdraw(self, who: Actor, options: ReleaseOptions) -> str:
-        release = bundle_rows.release(actor=who, public_id=options["release"])
+        release = bundle_rows.get_release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
             return "No device is offered this bundle. It was never released, so no signature is needed."
@@ -132,12 +134,12 @@ class Command(BaseCommand):
         return self._paper(made, options["out"])
 
     def _renew(self, who: Actor, options: ReleaseOptions) -> str:
-        return self._paper(upkeep.renew(actor=who, bit_length=options["bits"]), options["out"])
+        return self._paper(upkeep.renew_targets(actor=who, bit_length=options["bits"]), options["out"])
 
     def _paper(self, statement: Statement | None, out: Path) -> str:
         if statement is None or statement.state != Statement.State.PREPARED:
             return "The signed metadata already lists the bundle: it is published."
-        files.write_public(out, json.dumps(rows.prepared(statement)).encode())
+        files.write_public(out, json.dumps(rows.prepared_documents(statement)).encode())
         return (
             f"Signing request {statement.public_id}: two officers must sign {out} with `python -m fleet.officer sign`."
         )
@@ -146,28 +148,31 @@ class Command(BaseCommand):
         told = []
         for path in options["signature"]:
             data = path.read_bytes()
-            statement = rows.statement(actor=who, public_id=prepared.parse_signature(data).statement)
+            statement = rows.get_statement(actor=who, public_id=prepared.parse_signature(data).statement)
             kept = statements.submit(actor=who, statement=statement, signature=data)
             told.append(f"Saved the signature of {kept.officer}.")
         return "\n".join(told)
 
     def _publish(self, who: Actor, options: ReleaseOptions) -> str:
-        done = statements.publish(actor=who, statement=rows.statement(actor=who, public_id=options["statement"]))
+        done = statements.publish(actor=who, statement=rows.get_statement(actor=who, public_id=options["statement"]))
         return f"Published: {done.summary}."
 
     def _status(self, who: Actor, options: ReleaseOptions) -> str:
-        found = roles(actor=who)
+        standings = role_states(actor=who)
         if options["json"]:
-            return json.dumps([one.to_dict() for one in found], indent=1)
-        lines = [_standing(one) for one in found]
+            return json.dumps([standing.to_dict() for standing in standings], indent=1)
+        lines = [_standing(standing) for standing in standings]
         return "\n".join(lines) or "There is no TUF root yet. The officers create one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
-        found = [_told(one) for one in rows.statements(actor=who, wanted=wanted)[:MOST_LISTED]]
+        answers = [_told(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
-            return json.dumps(found, indent=1)
-        lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
+            return json.dumps(answers, indent=1)
+        lines = [
+            f"{answer['id']}  {answer['state']:9}  {answer['summary']}  ({', '.join(answer['signed_by'])})"
+            for answer in answers
+        ]
         return "\n".join(lines) or "No signing requests yet."
 
 
@@ -183,8 +188,8 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     """Declare the actions that show the current state."""
     status = acts.add_parser("status", help="show the signers and the expiry of each role")
     listed = acts.add_parser("list", help="list signing requests and their signatures")
-    for one in (status, listed):
-        one.add_argument("--json", action="store_true", help="write the result as JSON")
+    for subparser in (status, listed):
+        subparser.add_argument("--json", action="store_true", help="write the result as JSON")
     add_filter_options(listed, rows.StatementFilter)
 
 
@@ -201,5 +206,5 @@ def _told(statement: Statement) -> _Told:
         "kind": statement.kind,
         "state": statement.state,
         "summary": statement.summary,
-        "signed_by": sorted(one.officer for one in statement.signatures.all()),
+        "signed_by": sorted(signature.officer for signature in statement.signatures.all()),
     }

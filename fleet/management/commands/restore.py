@@ -16,9 +16,9 @@ from django.db.migrations.executor import MigrationExecutor
 from devices.services import forks, oscore
 from fleet.jobs import leases
 from fleet.management import archive
-from fleet.management.acts import refusals, signer
+from fleet.management.acts import command_errors, provide_signer
 from pki.services import restore_check
-from pki.signer.client import listening
+from pki.signer.client import is_signer_listening
 
 ALIASES = ("default", "telemetry")
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         if options["file"] is None and not options["resume"]:
             msg = "Nothing to do. Give a backup file, --resume, or both."
             raise CommandError(msg)
-        if listening(settings.FLEET_DIR):
+        if is_signer_listening(settings.FLEET_DIR):
             msg = "The server is running. Stop it first."
             raise CommandError(msg)
         if options["file"]:
@@ -57,12 +57,12 @@ class Command(BaseCommand):
             todo = "Run `manage.py upgrade`, then `manage.py restore --resume`."
             msg = f"The backup is of an older version ({waiting} pending migrations). {todo}"
             raise CommandError(msg)
-        oscore.distrust()
-        forks.forget_all()
+        oscore.distrust_numbers()
+        forks.forget_fork_tokens()
         leases.forget_leases()
         if options["resume"]:
             self._resume(as_json=options["json"])
-        elif problems := restore_check.problems():
+        elif problems := restore_check.restore_problems():
             self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before you start the server.")
 
     def _restore(self, path: Path) -> None:
@@ -73,17 +73,17 @@ class Command(BaseCommand):
         targets = {one.name: one for one in (Path(str(settings.DATABASES[alias]["NAME"])) for alias in ALIASES)}
         connections.close_all()
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=next(iter(targets.values())).parent) as folder:
-            with refusals():
-                found = archive.unpack(path, Path(folder), set(targets))
-            for name, copy in found.items():
+            with command_errors():
+                paths = archive.unpack_databases(path, Path(folder), set(targets))
+            for name, copy in paths.items():
                 _check(name, copy)
-            for name, copy in found.items():
+            for name, copy in paths.items():
                 _put(copy, targets[name])
         self.stdout.write(f"Restored both databases from {path}.")
 
     def _resume(self, *, as_json: bool) -> None:
-        with signer():
-            resumed = restore_check.resume()
+        with provide_signer():
+            resumed = restore_check.resume_after_restore()
         facts = {"applied": resumed.applied, "refused": resumed.refused, "lost_heads": resumed.lost}
         if as_json:
             self.stdout.write(json.dumps(facts))

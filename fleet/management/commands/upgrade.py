@@ -4,7 +4,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from fleet.management.acts import actor
+from fleet.management.acts import command_actor
 from pki.services import domains
 
 
@@ -21,6 +21,6 @@ class Command(BaseCommand):
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
         call_command("collectstatic", interactive=False, verbosity=0, skip_checks=True)
         domains.create(
-            actor=actor("default"), slug="default", name="Default", host_names=list(settings.FLEET_HOST_NAMES)
+            actor=command_actor("default"), slug="default", name="Default", host_names=list(settings.FLEET_HOST_NAMES)
         )
         self.stdout.write("Databases and static files are up to date.")

@@ -64,7 +64,7 @@ class RolloutState(TypedDict):
 
 
 class StoryFacts(TypedDict):
-    """The final state of the demo in numbers; ``wrong`` lists deviations from the expected state."""
+    """The final state of the demo in numbers; ``find_deviations`` lists deviations from the expected state."""
 
     devices: int
     enrolled: int

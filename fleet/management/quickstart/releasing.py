@@ -9,10 +9,10 @@ from fleet.management.quickstart.material import (
     KINDS,
     VENDOR,
     BundleFiles,
-    firmware,
-    misfit,
-    model,
+    build_firmware,
+    misfit_bundle,
     public_key,
+    sign_model,
     truncate_image,
 )
 from fleet.management.quickstart.processes import Processes
@@ -30,7 +30,7 @@ class Published:
     made: BundleFiles
 
 
-def register(rest: Rest, ground: QuickstartSetUp, voice: Voice) -> None:
+def register_models(rest: Rest, ground: QuickstartSetUp, voice: Voice) -> None:
     """Register hardware models and the keys that verify firmware and models."""
     with voice.step("register three hardware models", _curl(ground, "hardware-models", "…")):
         for kind in KINDS:
@@ -47,11 +47,11 @@ def make_bundles(ground: QuickstartSetUp, archives: dict[str, Path], voice: Voic
     folder = ground.folder / "material"
     with voice.step("sign firmware with imgtool, and the model with its own key"):
         made = {
-            "old": firmware(ground.offline, folder, archives["uflash==1.1.0"], "1.1.0", 1),
-            "new": firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
-            "model": model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
+            "old": build_firmware(ground.offline, folder, archives["uflash==1.1.0"], "1.1.0", 1),
+            "new": build_firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
+            "model": sign_model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
         }
-    return {**made, "cut": truncate_image(made["old"], folder), "misfit": misfit(made["model"])}
+    return {**made, "cut": truncate_image(made["old"], folder), "misfit": misfit_bundle(made["model"])}
 
 
 def show_refusals(rest: Rest, made: dict[str, BundleFiles], voice: Voice) -> list[str]:
@@ -66,7 +66,9 @@ def show_refusals(rest: Rest, made: dict[str, BundleFiles], voice: Voice) -> lis
     return reasons
 
 
-def release(rest: Rest, ground: QuickstartSetUp, processes: Processes, made: BundleFiles, voice: Voice) -> Published:
+def release_bundle(
+    rest: Rest, ground: QuickstartSetUp, processes: Processes, made: BundleFiles, voice: Voice
+) -> Published:
     """Upload a bundle, sign it with two of three officers' keys, publish it; completed steps are skipped."""
     name = f"{made.facts['id']} {made.facts['version']}"
     with voice.step(f"upload, verify and inspect {name}", _curl(ground, "bundles", "-F manifest=@bundle.json …")):

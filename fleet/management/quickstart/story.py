@@ -43,11 +43,11 @@ class Cast:
     targeted: str
 
 
-def cast(devices: int, seed: int) -> Cast:
+def cast_roles(devices: int, seed: int) -> Cast:
     """Return the roles for a seed."""
     names = {f"{KINDS[n % len(KINDS)].name}-{n + 1:04}": n % len(KINDS) for n in range(devices)}
     # Both are in the last wave: if the only device of the first wave failed, the rollout would end at once.
-    last = planning.assign(FIRMWARE, sorted(names), [WavePlan(**wave) for wave in WAVES])[-1]
+    last = planning.assign_waves(FIRMWARE, sorted(names), [WavePlan(**wave) for wave in WAVES])[-1]
     faulty, targeted = random.Random(seed).sample(sorted(last), 2)  # noqa: S311  because the demo must be reproducible
     return Cast(names, faulty, targeted)
 
@@ -99,7 +99,7 @@ def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
     return str(rollout["id"])
 
 
-def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> RolloutRow:
+def watch_rollout(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> RolloutRow:
     """Follow a rollout to its end and report its events."""
     told: set[str] = set()
 
@@ -119,7 +119,7 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> Rollo
     return ended
 
 
-def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
+def await_release(rest: Rest, processes: Processes, voice: Voice) -> None:
     """Wait until the rolled-back device is released: on a busy machine the incident opens only after the last wave."""
     told: set[str] = set()
 
@@ -143,13 +143,15 @@ def _newest(rest: Rest) -> list[IncidentRow]:
 
 def _news(rest: Rest, facts: RolloutRow) -> list[str]:
     lines = [
-        f"{facts['name']}: wave {one['wave']} is {one['state']}"
-        for one in facts["progress"]["waves"]
-        if one["state"] != "waiting"
+        f"{facts['name']}: wave {wave['wave']} is {wave['state']}"
+        for wave in facts["progress"]["waves"]
+        if wave["state"] != "waiting"
     ]
     if facts["state"] == "held":
         lines.append(f"{facts['name']} is held: {facts['hold_reason']}")
-    lines += [f"{facts['name']}: {one['devices']} failed: {one['cause']}" for one in facts["progress"]["failures"]]
+    lines += [
+        f"{facts['name']}: {failure['devices']} failed: {failure['cause']}" for failure in facts["progress"]["failures"]
+    ]
     for incident in _newest(rest):
         lines.append(f"incident on {incident['device']} ({incident['layer']}): {incident['explanation']['text'][:160]}")
         if incident["reaction"].get("quarantined"):
@@ -201,6 +203,6 @@ def _wait(processes: Processes, voice: Voice, over: Callable[[], bool], trouble:
     raise UnavailableError(msg)
 
 
-def fits(number: int) -> bool:
+def model_fits(number: int) -> bool:
     """Return whether the model is compatible with a hardware model, by its number."""
     return KINDS[number] in MODEL_KINDS

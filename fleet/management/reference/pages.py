@@ -73,8 +73,8 @@ def _lines(groups: list[OperationGroup]) -> Iterator[str]:
     yield from (f"| {status} | `{kind}` | {title} | {says} |" for status, kind, title, says in refusal_rows())
     for group in groups:
         yield from ("", f"## {group.name}")
-        for one in group.operations:
-            yield from _operation_lines(one)
+        for operation in group.operations:
+            yield from _operation_lines(operation)
 
 
 def _operation_lines(one: Operation) -> Iterator[str]:

@@ -34,7 +34,7 @@ class TlsContexts:
         Raises:
             UnavailableError: the signer does not answer; the existing contexts stay.
         """
-        domains = selectors.domains()
+        domains = selectors.list_domains()
         signer = Signer(settings.FLEET_DIR, "serve")
         try:
             device = tls.device_context(signer, domains, self._names)

@@ -21,7 +21,7 @@ from fleet import environment
 from fleet.environment import ROOT
 from pki.kernel import confine, handover
 from pki.kernel.errors import DomainError, UnavailableError
-from pki.signer.client import listening
+from pki.signer.client import is_signer_listening
 
 _logger = logging.getLogger("muster.serve")
 PATIENCE = 10.0
@@ -98,7 +98,7 @@ class Supervisor:
     def run(self) -> None:
         """Start all processes and supervise them until SIGTERM or SIGINT."""
         if handover.holds_secret(handover.PASSPHRASE):
-            confine.undumpable()  # it keeps the passphrase, to restart the signer
+            confine.forbid_dumps()  # it keeps the passphrase, to restart the signer
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._renew_now)
@@ -169,7 +169,7 @@ class Supervisor:
 
     def _write(self) -> None:
         facts = {
-            "pids": {one.name: one.pid for one in self.children},
+            "pids": {child.name: child.pid for child in self.children},
             "urls": self.urls,
             "parent": os.getpid(),
         }
@@ -182,14 +182,14 @@ class Supervisor:
         self.stopping = True
 
 
-def spawn(*arguments: str) -> int:
+def spawn_program(*arguments: str) -> int:
     """Start one of our programs and return its process id."""
     signer = arguments[:2] == ("-m", "pki.signer")
     secrets = [handover.PASSPHRASE] if signer else [handover.DATABASE, handover.BUCKET]
     child = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**handover.environment_of(secrets), **environment.signer()},
+        env={**handover.environment_of(secrets), **environment.signer_settings()},
         stdin=subprocess.DEVNULL,
         pass_fds=handover.descriptors_of(secrets),
         preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
@@ -197,7 +197,7 @@ def spawn(*arguments: str) -> int:
     return child.pid
 
 
-def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
+def fork_server(serve: Callable[[], None], *, bucket: bool = True) -> int:
     """Fork a process that runs ``serve`` and exits with it; return its process id.
 
     Args:
@@ -220,7 +220,7 @@ def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
     os._exit(0)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen_tcp(host: str, port: int) -> socket.socket:
     """Return a listening socket for the workers to inherit.
 
     Raises:
@@ -231,7 +231,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind_udp(host: str, port: int) -> socket.socket:
     """Return a bound UDP socket for the one process that serves it.
 
     Raises:
@@ -264,9 +264,9 @@ def signer_running(folder: Path) -> Callable[[], None]:
     Raises:
         UnavailableError: the signer does not start.
     """
-    if listening(folder):
+    if is_signer_listening(folder):
         return lambda: None
-    pid = spawn("-m", "pki.signer")
+    pid = spawn_program("-m", "pki.signer")
     try:
         await_signer(folder)
     except UnavailableError:
@@ -283,7 +283,7 @@ def await_signer(folder: Path) -> None:
     """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        if listening(folder):
+        if is_signer_listening(folder):
             return
         time.sleep(0.05)
     msg = "The signer does not start. Run `python -m pki.signer` to see the error."

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from OpenSSL import SSL
 
-from fleet.gateway.anchors import CHAINS_ONLY, client_anchors, der, pem
+from fleet.gateway.anchors import CHAINS_ONLY, certificate_der, client_anchors, pem_text
 from fleet.gateway.coap import server as coap
 from pki import selectors
 from pki.kernel import actor as actors
@@ -33,7 +33,7 @@ def add_anchors(context: ssl.SSLContext, slugs: list[str]) -> None:
     A valid chain alone grants nothing: the listener checks for each request what its trust anchor permits.
     """
     if anchors := client_anchors(slugs):
-        context.load_verify_locations(cadata=pem(anchors))
+        context.load_verify_locations(cadata=pem_text(anchors))
 
 
 def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
@@ -44,7 +44,7 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
     known: set[bytes] = set()
 
     def refresh() -> None:
-        slugs = [domain.slug for domain in selectors.domains()]
+        slugs = [domain.slug for domain in selectors.list_domains()]
         ders = set(client_anchors(slugs))
         if not ders <= known:
             add_anchors(context, slugs)
@@ -56,10 +56,10 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
 def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> SSL.Context:
     """Return the context of the CoAP listener: client certificates are required, and only chains are verified."""
     domain = domains[0]
-    key, certificate, chain = signer.door_identity(domain.slug, host_names)
-    links = [der(link) for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
+    key, certificate, chain = signer.server_identity(domain.slug, host_names)
+    links = [certificate_der(link) for link in selectors.root_links(actor=actors.system_actor(domain.slug, "tls"))]
     anchors = client_anchors([one.slug for one in domains])
-    return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
+    return coap.dtls_context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
 
 
 def coap_stream_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
@@ -73,11 +73,11 @@ def coap_stream_context(signer: Signer, domains: list[TrustDomain], host_names: 
 def keep_coap_anchors(sockets: coap.Sockets) -> Callable[[], None]:
     """Return a function that loads new trust anchors into the active contexts of a CoAP listener."""
     context, stream = sockets.dtls, keep_anchors(sockets.tls)
-    known = set(client_anchors([domain.slug for domain in selectors.domains()]))
+    known = set(client_anchors([domain.slug for domain in selectors.list_domains()]))
 
     def refresh() -> None:
-        ders = set(client_anchors([domain.slug for domain in selectors.domains()]))
-        coap.trust(context, ders - known)
+        ders = set(client_anchors([domain.slug for domain in selectors.list_domains()]))
+        coap.set_anchors(context, ders - known)
         known.update(ders)
         stream()
 
@@ -90,12 +90,12 @@ def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str])
 
 
 def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:
-    key, certificate, chain = signer.door_identity(domain.slug, host_names)
+    key, certificate, chain = signer.server_identity(domain.slug, host_names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     parts = [_pem(x509.load_der_x509_certificate(der)).encode() for der in (certificate, *chain)]
-    parts += [_pem(link).encode() for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
+    parts += [_pem(link).encode() for link in selectors.root_links(actor=actors.system_actor(domain.slug, "tls"))]
     descriptor = os.memfd_create("door", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, b"".join([key, *parts]))

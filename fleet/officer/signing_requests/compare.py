@@ -53,37 +53,37 @@ def check_request(
     Raises:
         InvalidError: it changes something else; the error says what.
     """
-    known = [metadata.read_root(one).signed for one in roots]
+    known = [metadata.read_root(root).signed for root in roots]
     own = known[0]
     root_keys.check_root_keys(own.to_dict())
     _require_signed(request.before, known)
-    found = compare_request(request)
+    change = compare_request(request)
     odd = [
-        *bin_layout.wrong(request.kind, request.documents, request.before),
-        *found.odd,
+        *bin_layout.find_misplaced(request.kind, request.documents, request.before),
+        *change.odd,
         *_date_faults(request),
         *_delegation_faults(request, own),
         *_rollback_faults(request, seen or {}),
     ]
-    odd += _floors_above_releases(request, found)
+    odd += _floors_above_releases(request, change)
     wanted = {
-        "release": len(found.added) == 1 and not found.marked,
-        "withdrawal": not found.added and len(found.marked) == 1 and not found.floors,
-        "floors": not found.added and not found.marked and bool(found.floors),
-        "renewal": not found.added and not found.marked and not found.floors,
+        "release": len(change.added) == 1 and not change.marked,
+        "withdrawal": not change.added and len(change.marked) == 1 and not change.floors,
+        "floors": not change.added and not change.marked and bool(change.floors),
+        "renewal": not change.added and not change.marked and not change.floors,
     }
     if not wanted.get(request.kind, False):
         odd.append(f"Its kind is {request.kind[:20]}, but it changes something else.")
-    odd += [f"It does not include the bundle.json of {path}." for path in found.added if not exhibit_of(request, path)]
+    odd += [f"It does not include the bundle.json of {path}." for path in change.added if not exhibit_of(request, path)]
     if odd:
         msg = f"Do not sign this request: {odd[0]}"
         raise InvalidError(msg)
-    return found
+    return change
 
 
 def compare_request(request: SigningRequest) -> RequestedChange:
     """Return all changes of a signing request, whatever its kind."""
-    changed = {role: one for role, one in request.before.items() if role in request.documents}
+    changed = {role: document for role, document in request.before.items() if role in request.documents}
     before, after = _target_files(changed), _target_files(request.documents)
     added = {path: target for path, target in after.items() if path not in before}
     odd = [f"It removes {path}." for path in before if path not in after]
@@ -101,8 +101,8 @@ def compare_request(request: SigningRequest) -> RequestedChange:
 
 
 def _require_signed(before: Documents, roots: Sequence[Root]) -> None:
-    for role, one in before.items():
-        if not any(_is_signed_by(root, one) for root in roots):
+    for role, document in before.items():
+        if not any(_is_signed_by(root, document) for root in roots):
             msg = f"Do not sign this request: the officers of your TUF root did not sign its current {role}."
             raise InvalidError(msg)
 
@@ -115,7 +115,7 @@ def _is_signed_by(root: Root, document: Metadata[Targets]) -> bool:
 
 
 def _target_files(documents: Documents) -> dict[str, TargetFile]:
-    return {path: target for one in documents.values() for path, target in one.signed.targets.items()}
+    return {path: target for document in documents.values() for path, target in document.signed.targets.items()}
 
 
 def _withdrawal_reason(was: TargetFile, now: TargetFile) -> str:
@@ -128,16 +128,21 @@ def _withdrawal_reason(was: TargetFile, now: TargetFile) -> str:
 
 def _other_changes(request: SigningRequest) -> list[str]:
     """Return other changes than entries and floors: delegations of the hash bins, and unknown fields."""
-    found = []
-    for role, one in request.documents.items():
+    changes = []
+    for role, document in request.documents.items():
         was = request.before.get(role)
-        if role == Targets.type and set(one.signed.unrecognized_fields) - {FLOORS_FIELD}:
-            found.append(f"{role} has unknown fields.")
-        if role == Targets.type and was and request.kind != "renewal" and _delegations_of(was) != _delegations_of(one):
-            found.append("It changes the delegation of the hash bins.")
+        if role == Targets.type and set(document.signed.unrecognized_fields) - {FLOORS_FIELD}:
+            changes.append(f"{role} has unknown fields.")
+        if (
+            role == Targets.type
+            and was
+            and request.kind != "renewal"
+            and _delegations_of(was) != _delegations_of(document)
+        ):
+            changes.append("It changes the delegation of the hash bins.")
         if was is None and request.kind != "renewal":
-            found.append(f"It does not include the current {role}.")
-    return found
+            changes.append(f"It does not include the current {role}.")
+    return changes
 
 
 def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
@@ -168,26 +173,27 @@ def _rollback_faults(request: SigningRequest, seen: Mapping[str, int]) -> list[s
 def _floors_above_releases(request: SigningRequest, change: RequestedChange) -> list[str]:
     """Return floors above the counters of all releases: these devices could never be updated again."""
     texts = [
-        parse_exhibit(request.exhibits[one.hashes["sha256"]])
-        for one in _listed_files(request)
-        if one.hashes.get("sha256") in request.exhibits
+        parse_exhibit(request.exhibits[file.hashes["sha256"]])
+        for file in _listed_files(request)
+        if file.hashes.get("sha256") in request.exhibits
     ]
-    found = []
+    releases = []
     for (component, hardware), (_, floor) in change.floors.items():
         fitting = (
-            one["security_counter"]
-            for one in texts
-            if one.get("component") == component and hardware in {model.get("class_id") for model in one.get("hw", [])}
+            text["security_counter"]
+            for text in texts
+            if text.get("component") == component
+            and hardware in {model.get("class_id") for model in text.get("hw", [])}
         )
         if floor > max((one for one in fitting if type(one) is int), default=0):
-            found.append(f"The floor {floor} of {component} is above the counter of every release in the request.")
-    return found
+            releases.append(f"The floor {floor} of {component} is above the counter of every release in the request.")
+    return releases
 
 
 def _listed_files(request: SigningRequest) -> list[TargetFile]:
     """Return the files that are listed and not withdrawn after the request is signed."""
     listed = {**_target_files(request.before), **_target_files(request.documents)}
-    return [one for one in listed.values() if not one.unrecognized_fields]
+    return [value for value in listed.values() if not value.unrecognized_fields]
 
 
 def _delegations_of(document: Metadata[Targets]) -> dict[str, object] | None:
@@ -224,12 +230,14 @@ def _floors_by_class(targets: Targets | None) -> dict[tuple[str, str], int]:
 
 def _date_faults(request: SigningRequest) -> list[str]:
     late = request.sequence and abs(request.sequence - clock.unix()) > MOST_LATE
-    found = ["Its SUIT sequence is more than 30 days from now. It could block later updates."] if late else []
-    found += [f"It lowers the floor of {key[0]}." for key, (was, now) in _changed_floors(request).items() if now < was]
-    for role, one in request.documents.items():
+    faults = ["Its SUIT sequence is more than 30 days from now. It could block later updates."] if late else []
+    faults += [f"It lowers the floor of {key[0]}." for key, (was, now) in _changed_floors(request).items() if now < was]
+    for role, document in request.documents.items():
         was = request.before[role].signed.version if role in request.before else 0
-        if not was < one.signed.version <= was + MOST_LEAP:
-            found.append(f"It sets {role} to version {one.signed.version}, and the current version is {was}.")
-        if one.signed.expires > clock.now() + LONGEST_LIFE:
-            found.append(f"{role} expires on {one.signed.expires:%Y-%m-%d}, over {LONGEST_LIFE.days} days from now.")
-    return found
+        if not was < document.signed.version <= was + MOST_LEAP:
+            faults.append(f"It sets {role} to version {document.signed.version}, and the current version is {was}.")
+        if document.signed.expires > clock.now() + LONGEST_LIFE:
+            faults.append(
+                f"{role} expires on {document.signed.expires:%Y-%m-%d}, over {LONGEST_LIFE.days} days from now."
+            )
+    return faults

@@ -64,7 +64,9 @@ def read_request(data: bytes) -> SigningRequest:
     except (ValueError, KeyError, TypeError, AttributeError, RepositoryError, InvalidError) as error:
         msg = f"This is not a signing request (`prepared.json`): {error}"
         raise InvalidError(msg) from error
-    parts: dict[str, object] = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
+    parts: dict[str, object] = {
+        role: hashlib.sha256(document.signed_bytes).hexdigest() for role, document in documents.items()
+    }
     parts["sequence"] = request.sequence
     if hashlib.sha256(canonical.dumps(parts)).hexdigest() != digest or wrong or not documents:
         msg = "The signing request is damaged: a digest does not match its document. Fetch the request again."
@@ -101,7 +103,7 @@ def parse_exhibit(text: str) -> Any:  # untyped: callers check the fields that t
 
 def exhibit_of(request: SigningRequest, path: str) -> str:
     """Return the included text of a path, or an empty text if the request does not include it."""
-    listed = (one.signed.targets.get(path) for one in request.documents.values())
+    listed = (document.signed.targets.get(path) for document in request.documents.values())
     target = next((one for one in listed if one), None)
     text = request.exhibits.get(target.hashes.get("sha256", ""), "") if target else ""
     return text if target and len(text.encode()) == target.length else ""

@@ -22,8 +22,8 @@ def seen_versions(key: Path) -> dict[str, int]:
 def remember_versions(request: SigningRequest, key: Path) -> None:
     """Record the versions that the owner of a key has seen."""
     known = seen_versions(key)
-    for role, one in request.before.items():
-        known[role] = max(known.get(role, 0), one.signed.version)
+    for role, document in request.before.items():
+        known[role] = max(known.get(role, 0), document.signed.version)
     files.write_private(_memory_of(key), json.dumps(known, sort_keys=True).encode())
 
 
@@ -33,19 +33,19 @@ def _memory_of(key: Path) -> Path:
 
 def sign_request(request: SigningRequest, key: Path) -> bytes:
     """Return ``signature.json``: one signature per document and, with a P-256 key, per SUIT manifest."""
-    signer = keys.signer(key)
-    payloads = {role: one.signed_bytes for role, one in request.documents.items()}
+    signer = keys.load_signer(key)
+    payloads = {role: document.signed_bytes for role, document in request.documents.items()}
     if signer.public_key.scheme == keys.P256:
-        payloads |= {role: suit.to_be_signed(one) for role, one in suit_manifests(request).items()}
-    sigs = {role: signer.sign(one).signature for role, one in payloads.items()}
+        payloads |= {role: suit.to_be_signed(manifest) for role, manifest in suit_manifests(request).items()}
+    sigs = {role: signer.sign(payload).signature for role, payload in payloads.items()}
     facts = {"statement": request.statement, "keyid": signer.public_key.keyid, "sigs": sigs, "officer": key.stem}
     return json.dumps(facts, indent=1, sort_keys=True).encode()
 
 
 def suit_manifests(request: SigningRequest) -> dict[str, bytes]:
     """Return the SUIT manifests of a release, built locally from its ``bundle.json``."""
-    found = {}
+    manifests = {}
     for path in compare_request(request).added if request.sequence else ():
-        for hardware, image in suit.images(read_bundle_document(request, path), request.sequence).items():
-            found[f"suit-{hardware}"] = suit.manifest(image)
-    return found
+        for hardware, image in suit.suit_images(read_bundle_document(request, path), request.sequence).items():
+            manifests[f"suit-{hardware}"] = suit.suit_manifest(image)
+    return manifests

@@ -5,7 +5,7 @@ import hashlib
 
 from cryptography.fernet import Fernet
 
-from fleet.environment import secret
+from fleet.environment import read_secret
 from fleet.operators import totp
 from fleet.operators.models import Operator
 from pki.kernel import clock
@@ -35,4 +35,4 @@ def use_code(operator: Operator, code: str) -> bool:
 
 def _box() -> Fernet:
     """Return the cipher for second-factor secrets; its key is not stored in the database."""
-    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret("totp.key").encode()).digest()))
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(read_secret("totp.key").encode()).digest()))

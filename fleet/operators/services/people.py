@@ -9,7 +9,7 @@ from fleet.operators.services.factors import use_code
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError, UnauthenticatedError
 from pki.kernel.permissions import Action, require_action, require_on
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 _WRONG = "Incorrect username, password or code. Check all three and try again."
@@ -30,11 +30,11 @@ def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
         operator.save()
         ledger.record(actor=actor, action="operator.created", thing=("operator", username))
         for role in roles:
-            grant(actor=actor, operator=operator, role=role)
+            grant_role(actor=actor, operator=operator, role=role)
     return operator
 
 
-def grant(*, actor: Actor, operator: Operator, role: str) -> None:
+def grant_role(*, actor: Actor, operator: Operator, role: str) -> None:
     """Grant a role to an operator; a security role voids existing recovery links, which need approval from then on."""
     operator = require_on(actor, Action.GRANT_ROLE, Operator.objects.all(), operator)
     if role not in set(Role):
@@ -49,17 +49,17 @@ def grant(*, actor: Actor, operator: Operator, role: str) -> None:
                 links.void_recoveries(operator)
 
 
-def by_name(domain: str, username: str) -> Operator:
+def operator_by_name(domain: str, username: str) -> Operator:
     """Return an operator of a domain.
 
     Raises:
         NotFoundError: the domain has no such operator.
     """
-    found = Operator.objects.filter(domain__slug=domain, username=username).first()
-    if found is None:
+    operator = Operator.objects.filter(domain__slug=domain, username=username).first()
+    if operator is None:
         msg = "This trust domain has no operator with this user name. Check the user name."
         raise NotFoundError(msg)
-    return found
+    return operator
 
 
 def sign_in(*, username: str, password: str, code: str, address: str) -> Operator:

@@ -37,7 +37,7 @@ class Attempt:
     keys: tuple[str, ...]
 
 
-def network_of(address: str) -> str:
+def throttled_network(address: str) -> str:
     """Return the network that an address counts for: the IPv4 address itself, or the /64 of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -61,7 +61,7 @@ def count_attempt(purpose: str, address: str, name: str = "") -> Attempt:
     Raises:
         LimitedError: too many failed attempts within ten minutes.
     """
-    network = network_of(address)
+    network = throttled_network(address)
     bounds = {f"{purpose}:{network}": MOST_BY_NETWORK}
     if name:
         bounds[f"{purpose}:{network}:{hashlib.sha256(name.encode()).hexdigest()[:32]}"] = MOST_BY_NAME

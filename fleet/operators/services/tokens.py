@@ -60,7 +60,7 @@ def create(*, actor: Actor, operator: Operator, name: str, days: int | None = No
     return token, secret
 
 
-def revoke(*, actor: Actor, public_id: str) -> ApiToken:
+def revoke_api_token(*, actor: Actor, public_id: str) -> ApiToken:
     """Revoke a token and the tokens created with it: an own token, or as an admin any token of the domain."""
     with transaction.atomic():
         rows = ApiToken.objects.filter(operator__domain__slug=actor.domain, public_id=public_id)
@@ -125,7 +125,7 @@ def _cut_expiry(parent: ApiToken, days: int | None) -> datetime:
     raise InvalidError(msg)
 
 
-def person_of(secret: str) -> str:
+def person_of_token(secret: str) -> str:
     """Return the user name of a valid token, or an empty text; read-only."""
     rows = ApiToken.objects.filter(secret_hash=_hash(secret), revoked_at__isnull=True, expires_at__gt=clock.now())
     return rows.filter(operator__is_active=True).values_list("operator__username", flat=True).first() or ""

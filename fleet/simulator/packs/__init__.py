@@ -50,10 +50,10 @@ class Pack:
             name: round(level * source.lognormvariate(0, noise), 3) for name, (level, noise) in self.metrics.items()
         }
         series = {}
-        for name, one in self.series.items():
-            values = [round(one["level"] * source.lognormvariate(0, one["noise"]), 4) for _ in range(one["values"])]
-            at = now_ms - one["step_ms"] * one["values"]
-            series[name] = {"at": at, "step": one["step_ms"], "values": values}
+        for name, plan in self.series.items():
+            values = [round(plan["level"] * source.lognormvariate(0, plan["noise"]), 4) for _ in range(plan["values"])]
+            at = now_ms - plan["step_ms"] * plan["values"]
+            series[name] = {"at": at, "step": plan["step_ms"], "values": values}
         return {"seq": sequence, "metrics": metrics, "peers": self.peers, **({"series": series} if series else {})}
 
     def leak(self, sequence: int) -> dict[str, object]:
@@ -61,7 +61,7 @@ class Pack:
         return {"seq": sequence, "metrics": self.forbidden}
 
 
-def names() -> list[str]:
+def pack_names() -> list[str]:
     """Return the names of the packs."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
@@ -72,8 +72,8 @@ def load_pack(name: str) -> Pack:
     Raises:
         ValueError: the pack does not exist.
     """
-    if name not in names():
-        msg = f"Unknown scenario pack {name!r}. Choose one of {', '.join(names())}."
+    if name not in pack_names():
+        msg = f"Unknown scenario pack {name!r}. Choose one of {', '.join(pack_names())}."
         raise ValueError(msg)
     facts = json.loads((FOLDER / f"{name}.json").read_text())
     metrics = {metric: (float(level), float(noise)) for metric, (level, noise) in facts["metrics"].items()}

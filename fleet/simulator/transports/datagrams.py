@@ -86,7 +86,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self._transport.abort()
 
 
-async def opened(
+async def open_datagrams(
     address: tuple[str, int], faults: tuple[str, ...], source: random.Random, played: Counter[str]
 ) -> Datagrams:
     """Return a connected socket."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from fleet.agent.steps import Steps, T
 
 
-async def drive(
+async def drive_in_loop(
     send: Callable[[bytes], Awaitable[None]], receive: Callable[[float], Awaitable[bytes | None]], steps: Steps[T]
 ) -> T:
     """Take the steps. Return their result.

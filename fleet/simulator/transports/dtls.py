@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fleet.agent.dtls import client_connection, handshake, receiving, sending
+from fleet.agent.dtls import client_connection, dtls_handshake, dtls_receive, dtls_send
 from fleet.agent.errors import TransportError
 from fleet.agent.steps import Steps, T
 from fleet.simulator.transports import datagrams, driving
@@ -30,9 +30,11 @@ class DtlsLine(CoapLine):
         if self._line is not None:
             return
         reach = self.reach
-        self._socket = await datagrams.opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
+        self._socket = await datagrams.open_datagrams(
+            (reach.host, reach.coaps), reach.shaken, reach.source, reach.played
+        )
         line = client_connection(reach.anchor, (reach.identity, reach.identity))
-        await self._datagrams(handshake(line))
+        await self._datagrams(dtls_handshake(line))
         self._line = line
 
     async def drive(self, steps: Steps[T]) -> T:
@@ -43,12 +45,12 @@ class DtlsLine(CoapLine):
         line = self._line
 
         async def send(message: bytes) -> None:
-            await self._datagrams(sending(line, message))
+            await self._datagrams(dtls_send(line, message))
 
         async def receive(until: float) -> bytes | None:
-            return await self._datagrams(receiving(line, until))
+            return await self._datagrams(dtls_receive(line, until))
 
-        return await driving.drive(send, receive, steps)
+        return await driving.drive_in_loop(send, receive, steps)
 
     def close(self) -> None:
         """Disappear without closing the association."""
@@ -61,4 +63,4 @@ class DtlsLine(CoapLine):
         if self._socket is None:
             msg = "the socket is closed"
             raise TransportError(msg)
-        return await driving.drive(self._socket.send, self._socket.receive, steps)
+        return await driving.drive_in_loop(self._socket.send, self._socket.receive, steps)

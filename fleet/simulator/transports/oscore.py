@@ -8,7 +8,7 @@ from fleet.agent.steps import Steps, T
 from fleet.simulator.transports import driving
 from fleet.simulator.transports.base import Reach
 from fleet.simulator.transports.coap import CoapLine
-from fleet.simulator.transports.datagrams import Datagrams, opened
+from fleet.simulator.transports.datagrams import Datagrams, open_datagrams
 from fleet.simulator.transports.https import HttpsLine
 from pki.kernel.errors import InvalidError
 
@@ -34,7 +34,7 @@ class OscoreLine(CoapLine):
             self._session = Session(await self._context())
         if self._socket is None:
             reach = self.reach
-            self._socket = await opened((reach.host, self._port), reach.shaken, reach.source, reach.played)
+            self._socket = await open_datagrams((reach.host, self._port), reach.shaken, reach.source, reach.played)
 
     async def drive(self, steps: Steps[T]) -> T:
         """Take the steps of an exchange with this context. Return their result."""
@@ -53,7 +53,7 @@ class OscoreLine(CoapLine):
             return None
 
         try:
-            return await driving.drive(send, receive, steps)
+            return await driving.drive_in_loop(send, receive, steps)
         except UnusableError:
             self._session = None
             raise

@@ -43,7 +43,7 @@ class ArchiveWindow:
         return found
 
 
-def unpack(data: bytes) -> list[ArchiveMember]:
+def unpack_cpio(data: bytes) -> list[ArchiveMember]:
     """Return the members, with names, sizes and (in ``crc``) checksums checked.
 
     Raises:

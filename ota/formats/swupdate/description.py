@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ota.formats import bombs
 from ota.formats.swupdate import selection
-from ota.formats.swupdate.json_form import read_json
+from ota.formats.swupdate.json_form import read_json_description
 from ota.formats.swupdate.libconfig import read_libconfig
 from ota.formats.swupdate.selection import Choice, Path, Section
 from ota.formats.swupdate.tree import Setting, refuse_description
@@ -89,30 +89,30 @@ def read_description(data: bytes) -> list[Selection]:
     """
     if len(data) > MAX_DESCRIPTION:
         refuse_description(f"it has {len(data)} bytes; at most {MAX_DESCRIPTION} are accepted.")
-    document = read_json(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
+    document = read_json_description(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
     if document.members.get(selection.ROOT, Setting("null", None, 0)).kind != "group":
         refuse_description("the group `software`, which contains everything else, is missing.")
-    found: dict[object, Selection] = {}
+    selections: dict[object, Selection] = {}
     seen: set[object] = set()
-    for choice in selection.choices(document):
+    for choice in selection.possible_choices(document):
         places = _places(document, choice)
         chosen = None if places in seen else _selected(document, choice)
         seen.add(places)
         if chosen is not None:
-            found.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
-    if not found:
+            selections.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
+    if not selections:
         refuse_description("no device finds a version, hardware-compatibility and something to install in it.")
-    versions = {one.version: one for one in found.values()}
+    versions = {value.version: value for value in selections.values()}
     if len(versions) > 1:
         said = ", ".join(f"{version!r} for {one.choice}" for version, one in list(versions.items())[:3])
         refuse_description(f"devices find different versions in it: {said}. Give one archive one version.")
-    return list(found.values())
+    return list(selections.values())
 
 
 def _places(document: Setting, choice: Choice) -> tuple[Path | None, ...]:
     """Return where a device of that choice finds each section: who finds all in the same places installs the same."""
     sections = (selection.find_section(document, choice, name) for name in _FOUND)
-    return tuple(one.path if one is not None else None for one in sections)
+    return tuple(section.path if section is not None else None for section in sections)
 
 
 def _selected(document: Setting, choice: Choice) -> Selection | None:
@@ -191,7 +191,7 @@ def _hardware(section: Section | None) -> tuple[str, ...]:
         refuse_description(
             f"`hardware-compatibility` has more than {MOST_REVISIONS} entries. Use an expression.", setting.line
         )
-    return tuple(text for one in setting.elements if (text := _text(one, "hardware-compatibility")))
+    return tuple(text for element in setting.elements if (text := _text(element, "hardware-compatibility")))
 
 
 _Reader = Callable[[Setting, str, _SectionContents], None]

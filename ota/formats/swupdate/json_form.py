@@ -10,7 +10,7 @@ from typing import NoReturn
 from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse_description
 
 
-def read_json(data: bytes) -> Setting:
+def read_json_description(data: bytes) -> Setting:
     """Return the settings of a JSON text as one group.
 
     Raises:
@@ -46,9 +46,9 @@ def _setting(value: object, depth: int) -> Setting:
     if depth > MOST_DEPTH:
         refuse_description(f"it is nested deeper than {MOST_DEPTH} levels.")
     if isinstance(value, dict):
-        return Setting("group", {_text(name): _setting(one, depth + 1) for name, one in value.items()}, 0)
+        return Setting("group", {_text(name): _setting(item, depth + 1) for name, item in value.items()}, 0)
     if isinstance(value, list):
-        return Setting("list", tuple(_setting(one, depth + 1) for one in value), 0)
+        return Setting("list", tuple(_setting(item, depth + 1) for item in value), 0)
     return _plain(value)
 
 

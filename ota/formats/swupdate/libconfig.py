@@ -63,21 +63,21 @@ def read_libconfig(data: bytes) -> Setting:
 
 def _tokens(text: str) -> list[LibconfigToken]:
     """Return all tokens, with one of the kind ``end`` behind them."""
-    found: list[LibconfigToken] = []
+    tokens: list[LibconfigToken] = []
     at, line = 0, 1
     while at < len(text):
         if skipped := _SPACE.match(text, at) or _COMMENT.match(text, at):
             end = skipped.end()
         elif text[at] == '"':
-            end = _string(text, at, line, found)
+            end = _string(text, at, line, tokens)
         else:
-            end = _word(text, at, line, found)
+            end = _word(text, at, line, tokens)
         line += text.count("\n", at, end)
         at = end
-        if len(found) > MAX_SETTINGS * 4:
+        if len(tokens) > MAX_SETTINGS * 4:
             refuse_description(f"it holds more than {MAX_SETTINGS} settings.", line)
-    found.append(LibconfigToken("end", line))
-    return found
+    tokens.append(LibconfigToken("end", line))
+    return tokens
 
 
 def _string(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
@@ -220,24 +220,27 @@ class _Parser:
 
     def _array(self, line: int, depth: int) -> Setting:
         elements = self._elements("]", line, depth)
-        if any(one.kind in {"group", "list", "array"} for one in elements) or len({one.kind for one in elements}) > 1:
+        if (
+            any(element.kind in {"group", "list", "array"} for element in elements)
+            or len({element.kind for element in elements}) > 1
+        ):
             refuse_description("an array `[ ]` holds plain values of one type only. Use a list `( )`.", line)
         return Setting("array", elements, line)
 
     def _elements(self, closing: str, line: int, depth: int) -> tuple[Setting, ...]:
-        found: list[Setting] = []
+        settings: list[Setting] = []
         if self._ahead() == closing:
             self._next()
             return ()
         while True:
-            if found and self._ahead() == closing:
+            if settings and self._ahead() == closing:
                 refuse_description(
                     "there is a comma before a closing bracket, which some versions of libconfig refuse. Remove it.",
                     line,
                 )
-            found.append(self._value(depth))
+            settings.append(self._value(depth))
             token = self._next()
             if token.kind == closing:
-                return tuple(found)
+                return tuple(settings)
             if token.kind != ",":
                 refuse_description(f"syntax error: `,` or `{closing}` was expected.", token.line)

@@ -35,7 +35,7 @@ class _Piece:
     end: _State
 
 
-def accepts(revisions: Sequence[str], revision: str) -> bool | None:
+def accepts_revision(revisions: Sequence[str], revision: str) -> bool | None:
     """Return whether one of the entries accepts a revision; None when that rests on a pattern that is not read here."""
     unread = False
     for entry in revisions:
@@ -135,8 +135,8 @@ class _Pattern:
             self._at = before
             pieces.append(self._atom())
         self._at = behind
-        for one in pieces[least:]:
-            one.start.free.append(one.end)
+        for piece in pieces[least:]:
+            piece.start.free.append(piece.end)
         if most is None:
             pieces[-1].end.free.append(pieces[-1].start)
         return pieces if most != 0 else []

@@ -49,7 +49,7 @@ class Section:
     path: Path
 
 
-def choices(document: Setting) -> list[Choice]:
+def possible_choices(document: Setting) -> list[Choice]:
     """Return every choice that may make a difference: each group may be a board, and each pair of groups set and mode.
 
     Raises:
@@ -71,7 +71,7 @@ def choices(document: Setting) -> list[Choice]:
 
 
 def _groups(setting: Setting) -> dict[str, Setting]:
-    return {name: one for name, one in setting.members.items() if one.kind == "group"}
+    return {name: member for name, member in setting.members.items() if member.kind == "group"}
 
 
 def find_section(document: Setting, choice: Choice, name: str) -> Section | None:

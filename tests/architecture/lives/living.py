@@ -20,7 +20,7 @@ from tests.factories.ground import person
 LEARNED, WHOLE_S = 20, 3
 USUAL, WILD = 1000, 1e9
 #: what gathers a contact, and a poll that the cache answers
-SEEN, COUNTED = name_of(presence.seen.__code__), name_of(PollCache.count.__code__)
+SEEN, COUNTED = name_of(presence.note_request.__code__), name_of(PollCache.count.__code__)
 #: on a busy machine a poll may take longer than the second between two writes
 ATTEMPTS = 10
 
@@ -74,7 +74,7 @@ class Lives:
     def poll(self):
         """Poll while a command is pending; then obey it."""
         by, device = person(self.stage.domain, "operator"), self.stage.device("dev-1")
-        commands.give(actor=by, device=device, kind="identify", reason="why")
+        commands.queue_command(actor=by, device=device, kind="identify", reason="why")
         self.stage.settle()
         self._undisturbed("A poll with pending work", SEEN, lambda _attempt: self.agent._poll)
         assert self.agent._poll().command
@@ -154,11 +154,11 @@ class Lives:
     def _learn_baseline(self):
         """Send and score what the device did until a moment ago; the last batch is wild already: one is no spike."""
         device = self.stage.device("dev-1")
-        actor, many = actors.device(device.domain.slug, device.key), LEARNED + 9
+        actor, many = actors.device_actor(device.domain.slug, device.key), LEARNED + 9
         start = clock.now() - timedelta(seconds=many + 1)
         for tick in range(many):
             sent = WILD if tick == many - 1 else USUAL + tick % 7
             body = {"seq": tick + 1, "metrics": {"bytes_out": sent}, "peers": [["tcp", 443, "lan"]]}
             with clock.frozen(start + timedelta(seconds=tick)):
-                telemetry.ingest(actor=actor, device=device, batch=telemetry.parse_batch(body))
-                drift.tick(domain=device.domain)
+                telemetry.ingest_batch(actor=actor, device=device, batch=telemetry.parse_batch(body))
+                drift.score_ticks(domain=device.domain)

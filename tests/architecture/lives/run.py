@@ -22,10 +22,10 @@ import uvicorn
 
 django.setup()
 # Below the line above, because models need it.
-from fleet.gateway.http import DeviceDoor  # noqa: E402  because of the line above
-from fleet.management.serving import doors, tls  # noqa: E402  because of the line above
+from fleet.gateway.http import DeviceListener  # noqa: E402  because of the line above
+from fleet.management.serving import listeners, tls  # noqa: E402  because of the line above
 from pki.services import signing  # noqa: E402  because of the line above
-from pki.signer.client import listening as signer_listens  # noqa: E402  because of the line above
+from pki.signer.client import is_signer_listening as signer_listens  # noqa: E402  because of the line above
 from tests.architecture.lives.living import Lives  # noqa: E402  because of the line above
 from tests.architecture.lives.stage import Stage, calls  # noqa: E402  because of the line above
 
@@ -38,15 +38,15 @@ def listen(name):
 
 
 def serve_operators(context):
-    """Serve console and REST API in this thread, as `doors.run` does in a process of its own."""
+    """Serve console and REST API in this thread, as `listeners.serve_asgi` does in a process of its own."""
     from fleet.asgi import application
 
     config = uvicorn.Config(
-        application, http=doors.protocol_of(application), lifespan="off", log_config=None, proxy_headers=False,
+        application, http=listeners.protocol_of(application), lifespan="off", log_config=None, proxy_headers=False,
         ssl_context_factory=lambda _config, _default: context,
     )  # fmt: skip
     config.load()
-    asyncio.run(doors._Server(config).serve(sockets=[listen("OPERATOR")]))
+    asyncio.run(listeners._Server(config).serve(sockets=[listen("OPERATOR")]))
 
 
 def live(stage):
@@ -69,7 +69,7 @@ def main(folder):
     calls.begin()
     threading.Thread(target=serve_operators, args=(operator,), daemon=True).start()
     threading.Thread(target=live, args=(stage,), daemon=True).start()
-    doors.run(DeviceDoor(), listen("DEVICE"), device, confined=False, refresh=tls.keep_anchors(device))
+    listeners.serve_asgi(DeviceListener(), listen("DEVICE"), device, confined=False, refresh=tls.keep_anchors(device))
 
 
 def run_signer(folder):

@@ -11,7 +11,7 @@ from fleet.agent.agent import Agent
 from fleet.agent.state import Settings
 from fleet.gateway.poll_cache_sync import Follower
 from fleet.jobs.runner import Runner
-from fleet.jobs.table import jobs
+from fleet.jobs.table import list_jobs
 from fleet.management.quickstart.rest import Rest
 from fleet.officer import authority
 from fleet.operators.services import tokens as api_tokens
@@ -24,7 +24,7 @@ from tests.factories.people import person_with
 
 calls = Calls()
 #: what the gateway does once a second, and the last thing that it then writes
-EACH_SECOND, WRITTEN = name_of(presence.write_gathered.__code__), name_of(observed.add.__code__)
+EACH_SECOND, WRITTEN = name_of(presence.write_gathered.__code__), name_of(observed.add_samples.__code__)
 #: how it follows what was committed, 50 times a second
 FOLLOWED = name_of(Follower.look.__code__)
 ROLES = ["admin", "operator", "release-officer", "security-officer"]
@@ -39,21 +39,23 @@ class Stage:
 
     def __init__(self, folder):
         self.folder, self.lives = folder, {}
-        self._jobs = {job.name: job for job in jobs()}
+        self._jobs = {job.name: job for job in list_jobs()}
         self._runner = Runner()  # one, because it keeps the leases
         self.domain = selectors.domains()[0]
         self.by = system(self.domain)
         self.anchor = self._authority()
-        self.model = hardware.register(actor=self.by, name="node", vendor="acme.example", flash_model=1, arena=1)
+        self.model = hardware.register_model(actor=self.by, name="node", vendor="acme.example", flash_model=1, arena=1)
         self.workshop = Workshop(self.domain, self.model, folder)
         self.workshop.ceremony()
         (folder / "root.json").write_bytes(self.workshop.root)
 
     def _authority(self):
         """Install an issuing CA below an offline root; return the root's PEM file."""
-        authority.make_root(self.folder / "root-ca", "Test Root")
+        authority.make_root_ca(self.folder / "root-ca", "Test Root")
         anchor = self.folder / "root-ca" / "root-ca.pem"
-        issued = authority.certify(self.folder / "root-ca", authorities.csr(actor=self.by, name="Test Issuing CA"))
+        issued = authority.certify_issuing_ca(
+            self.folder / "root-ca", authorities.issuing_csr(actor=self.by, name="Test Issuing CA")
+        )
         authorities.install(actor=self.by, certificate=issued, root=anchor.read_bytes())
         signing.signer_client("admin").create_online_keys(self.domain.slug)
         return anchor

@@ -7,7 +7,7 @@ import pytest
 
 from devices.drift.baseline import STORED_AS
 from devices.drift.engine import Shard, threshold
-from devices.drift.metrics import METRICS, backward, forward
+from devices.drift.metrics import METRICS, restore_unit, stabilise_variance
 from pki.kernel.errors import InvalidError
 from tests.devices.drift.fleet import SyntheticFleet
 
@@ -118,8 +118,8 @@ def test_devices_that_join_later_find_their_place():
 def test_each_transform_can_be_undone():
     for column, metric in enumerate(METRICS):
         x = np.full((1, len(METRICS)), 0.4)
-        y = forward(x)[0, column]
-        assert backward(float(y), metric.kind) == pytest.approx(0.4, abs=1e-9)
+        y = stabilise_variance(x)[0, column]
+        assert restore_unit(float(y), metric.kind) == pytest.approx(0.4, abs=1e-9)
 
 
 def test_shorter_ticks_need_more_to_be_flagged():

@@ -103,13 +103,15 @@ class Adversary(Loopback):
         super().__init__()
         self.folder = folder
         for name in ("anna", "bruno", "carla"):
-            keys.generate(folder, name)
+            keys.generate_key(folder, name)
         self.online = {name: _signer() for name in ("snapshot", "timestamp", "director", "ledger")}
         public = {
             name: {"keyid": one.public_key.keyid, **one.public_key.to_dict()} for name, one in self.online.items()
         }
         signers = [folder / "anna.key", folder / "bruno.key"]
-        self.first_root = metadata.root([folder / f"{n}.pub.json" for n in ("anna", "bruno", "carla")], public, signers)
+        self.first_root = metadata.signed_root(
+            [folder / f"{n}.pub.json" for n in ("anna", "bruno", "carla")], public, signers
+        )
         self.root_file = folder / "root.json"
         self.root_file.write_bytes(self.first_root)
         self.root = Metadata[Root].from_bytes(self.first_root).signed
@@ -127,14 +129,14 @@ class Adversary(Loopback):
             version: of everything.
             further: ``floors`` for the targets, ``withdrawn`` for the bins: path to reason.
         """
-        base = Targets(version=1, delegations=documents.delegations(self.root, 1))
-        self.targets = documents.raised(base, further.get("floors", {}), version, clock.now())
-        self.targets.sign(keys.signer(self.folder / "anna.key"), append=True)
-        self.targets.sign(keys.signer(self.folder / "bruno.key"), append=True)
+        base = Targets(version=1, delegations=documents.bin_delegations(self.root, 1))
+        self.targets = documents.raised_targets(base, further.get("floors", {}), version, clock.now())
+        self.targets.sign(keys.load_signer(self.folder / "anna.key"), append=True)
+        self.targets.sign(keys.load_signer(self.folder / "bruno.key"), append=True)
         self.bins = {role: self._bin(role, bundles, version, further) for role in ("b-0", "b-1")}
         for one in self.bins.values():
             for name in officers:
-                one.sign(keys.signer(self.folder / f"{name}.key"), append=True)
+                one.sign(keys.load_signer(self.folder / f"{name}.key"), append=True)
         for one in bundles:
             text = canonical.dumps(one)
             folder = path_of(one).rsplit("/", 1)[0]
@@ -146,10 +148,10 @@ class Adversary(Loopback):
         mine = [one for one in bundles if bin_of(self.targets.signed, path_of(one)) == role]
         entries = [documents.ListedBundle(path_of(one), canonical.dumps(one)) for one in mine]
         marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
-        made = documents.listing(marked, entries, version, clock.now())
+        made = documents.unsigned_bin(marked, entries, version, clock.now())
         for path, reason in further.get("withdrawn", {}).items():
             if path in made.signed.targets:
-                made = documents.withdrawal(made.signed, path, reason, version, clock.now())
+                made = documents.withdrawal_bin(made.signed, path, reason, version, clock.now())
         return made
 
     def serve(self, data):
@@ -164,11 +166,11 @@ class Adversary(Loopback):
             versions[role] = one.signed.version
             self.routes[f"/v1/metadata/{one.signed.version}.{role}.json"] = documents.to_bytes(one)
         versions = {name: number for name, number in (versions | (names or {})).items() if number}
-        snapshot = documents.snapshot(snapshot_version, versions, clock.now())
+        snapshot = documents.unsigned_snapshot(snapshot_version, versions, clock.now())
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{snapshot_version}.snapshot.json"] = data
-        timestamp = documents.timestamp(timestamp_version, snapshot_version, timestamp_at or clock.now())
+        timestamp = documents.unsigned_timestamp(timestamp_version, snapshot_version, timestamp_at or clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": timestamp_version, "snapshot": snapshot_version}

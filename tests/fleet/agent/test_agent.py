@@ -39,7 +39,7 @@ def agent(adversary, tmp_path):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return authority.make_root(tmp_path_factory.mktemp("root"), "Root").read_text()
+    return authority.make_root_ca(tmp_path_factory.mktemp("root"), "Root").read_text()
 
 
 @pytest.mark.parametrize(

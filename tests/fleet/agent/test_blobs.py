@@ -45,7 +45,7 @@ class Server:
 
 
 @pytest.fixture
-def door():
+def listener():
     made = Server()
     yield made
     made.close()
@@ -58,19 +58,19 @@ def bucket():
     made.close()
 
 
-def fetched(door, headers=None):
-    line = Transport(door.address, None)
+def fetched(listener, headers=None):
+    line = Transport(listener.address, None)
     try:
-        return list(blobs.stream(line, DIGEST, 1000, headers))
+        return list(blobs.stream_blob(line, DIGEST, 1000, headers))
     finally:
         line.close()
 
 
-def test_the_bytes_come_from_the_bucket_without_what_concerns_the_server_alone(door, bucket):
-    door.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key?X-Amz-Signature=s", b"")]
+def test_the_bytes_come_from_the_bucket_without_what_concerns_the_server_alone(listener, bucket):
+    listener.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key?X-Amz-Signature=s", b"")]
     bucket.table["/key"] = [(206, "", b"rest")]
     headers = {"Range": "bytes=5-", "If-Range": f'"{DIGEST}"'}
-    assert fetched(door, headers) == [(206, b"rest")]
+    assert fetched(listener, headers) == [(206, b"rest")]
     [(path, sent)] = bucket.asked
     assert path == "/key?X-Amz-Signature=s"
     assert sent["Range"] == "bytes=5-"
@@ -90,10 +90,10 @@ def test_the_bytes_come_from_the_bucket_without_what_concerns_the_server_alone(d
         "https://bucket.example/" + "k" * 5000,
     ],
 )
-def test_an_address_where_no_device_goes_is_refused(door, address):
-    door.table[f"/v1/blob/{DIGEST}"] = [(307, address, b"")]
+def test_an_address_where_no_device_goes_is_refused(listener, address):
+    listener.table[f"/v1/blob/{DIGEST}"] = [(307, address, b"")]
     with pytest.raises(RefusedError, match="redirects to an address"):
-        fetched(door)
+        fetched(listener)
 
 
 def test_a_server_elsewhere_may_not_send_a_device_to_itself(bucket):
@@ -102,29 +102,29 @@ def test_a_server_elsewhere_may_not_send_a_device_to_itself(bucket):
     assert bucket.asked == []
 
 
-def test_an_address_that_has_expired_is_asked_for_anew_once(door, bucket):
-    door.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key", b"")]
+def test_an_address_that_has_expired_is_asked_for_anew_once(listener, bucket):
+    listener.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key", b"")]
     bucket.table["/key"] = [(403, "", b"<Code>AccessDenied</Code>"), (200, "", b"data")]
-    assert fetched(door) == [(200, b"data")]
-    assert len(door.asked) == 2
+    assert fetched(listener) == [(200, b"data")]
+    assert len(listener.asked) == 2
     bucket.table["/key"] = [(403, "", b"<Signature>secret</Signature>")]
     with pytest.raises(TransportError) as told:
-        fetched(door)
+        fetched(listener)
     assert "secret" not in str(told.value)
-    assert len(door.asked) == 4
+    assert len(listener.asked) == 4
 
 
-def test_a_bucket_sends_nobody_further(door, bucket):
-    door.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key", b"")]
+def test_a_bucket_sends_nobody_further(listener, bucket):
+    listener.table[f"/v1/blob/{DIGEST}"] = [(307, f"{bucket.address}/key", b"")]
     bucket.table["/key"] = [(307, f"{bucket.address}/other", b"")]
     with pytest.raises(TransportError, match="307"):
-        fetched(door)
+        fetched(listener)
     assert len(bucket.asked) == 1
 
 
-def test_metadata_is_never_fetched_elsewhere(door, bucket):
-    door.table["/v1/metadata/timestamp.json"] = [(307, f"{bucket.address}/timestamp.json", b"")]
-    line = Transport(door.address, None)
+def test_metadata_is_never_fetched_elsewhere(listener, bucket):
+    listener.table["/v1/metadata/timestamp.json"] = [(307, f"{bucket.address}/timestamp.json", b"")]
+    line = Transport(listener.address, None)
     with pytest.raises(AnswerError):
         list(line.stream("/v1/metadata/timestamp.json", MAX_METADATA))
     with pytest.raises(AnswerError):

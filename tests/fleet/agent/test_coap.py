@@ -79,7 +79,7 @@ def test_an_acknowledged_request_is_given_time_for_its_response(tmp_path, monkey
 
 @regression("R13", "CoAP: each block of an upload acknowledged as late as possible")
 def test_an_upload_in_blocks_has_a_deadline_on_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(coap, "deadline", lambda _length: time.monotonic() + 1.0)
+    monkeypatch.setattr(coap, "body_deadline", lambda _length: time.monotonic() + 1.0)
 
     def says(request):
         return Message(code=codes.CONTINUE, _mtype=types.ACK, _mid=request.mid, _token=request.token)

@@ -17,7 +17,7 @@ DEVICE = "0190b5a0-0000-7000-8000-000000000001"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return authority.make_root(tmp_path_factory.mktemp("root"), "Root").read_text()
+    return authority.make_root_ca(tmp_path_factory.mktemp("root"), "Root").read_text()
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def removed(pair, _data):
 @pytest.mark.parametrize("change", [in_place, by_link, removed])
 def test_a_changed_configuration_is_not_used_and_the_factorys_is(kept, document, tmp_path, change):
     settings, pair = kept
-    assert config.effective(settings).server == "https://moved.example:1"
-    assert config.trusted(settings).read_text() == document["anchors"][0]
-    thief = authority.make_root(tmp_path / "thief", "Thief").read_text()
+    assert config.effective_settings(settings).server == "https://moved.example:1"
+    assert config.trusted_file(settings).read_text() == document["anchors"][0]
+    thief = authority.make_root_ca(tmp_path / "thief", "Thief").read_text()
     change(pair, written(document | {"anchors": [thief], "server": "https://thief.example:1", "wipe": [DEVICE]}))
     assert config.read_configuration(settings) is None
-    assert config.effective(settings) == settings
-    assert config.trusted(settings) == settings.anchor
+    assert config.effective_settings(settings) == settings
+    assert config.trusted_file(settings) == settings.anchor
 
 
 def test_a_changed_configuration_is_reported_once_and_again_after_it_was_whole(kept):
@@ -83,18 +83,18 @@ def test_a_changed_configuration_is_reported_once_and_again_after_it_was_whole(k
 @regression("R4", "the file of trusted roots exchanged for another one or a link")
 def test_the_file_of_roots_is_written_anew_when_it_is_not_what_the_configuration_says(kept, document, tmp_path):
     settings, _ = kept
-    path = config.trusted(settings)
+    path = config.trusted_file(settings)
     path.unlink()
     (tmp_path / "same").write_text(document["anchors"][0])
     for changed in (lambda: path.write_text("thief"), lambda: (path.unlink(), path.symlink_to(tmp_path / "same"))):
         changed()
-        assert config.trusted(settings).read_text() == document["anchors"][0]
+        assert config.trusted_file(settings).read_text() == document["anchors"][0]
         assert not path.is_symlink()
 
 
 def test_a_plain_configuration_is_believed(document, root):
-    assert config.anchors(written(document)) == root
-    assert config.anchors(written(document | {"wipe": [DEVICE]})) == root
+    assert config.configured_anchors(written(document)) == root
+    assert config.configured_anchors(written(document | {"wipe": [DEVICE]})) == root
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_plain_configuration_is_believed(document, root):
 )
 def test_whatever_a_device_does_not_know_exactly_is_refused(document, change):
     with pytest.raises(RefusedError, match="self-test"):
-        config.anchors(written(change(document)))
+        config.configured_anchors(written(change(document)))
 
 
 def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_path):
@@ -132,7 +132,7 @@ def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_p
     def comes(data):
         pair.inactive.write_bytes(data)
         pair.swap(SlotImage("1.0.0", hashlib.sha256(data).hexdigest(), 1))
-        config.publish(settings, pair.read_kept())
+        config.publish_settings(settings, pair.read_kept())
         return json.loads((tmp_path / config.KEPT).read_text()) if (tmp_path / config.KEPT).exists() else None
 
     assert comes(written(document | told)) is None
@@ -144,7 +144,7 @@ def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_p
 
 
 def test_a_device_erases_itself_only_where_it_is_listed(document):
-    assert config.wipes(written(document | {"wipe": [DEVICE]}), DEVICE)
+    assert config.orders_wipe(written(document | {"wipe": [DEVICE]}), DEVICE)
     for other in (
         document,
         document | {"wipe": []},
@@ -155,5 +155,5 @@ def test_a_device_erases_itself_only_where_it_is_listed(document):
         [DEVICE],
         7,
     ):
-        assert not config.wipes(written(other), DEVICE)
-    assert not config.wipes(b"{", DEVICE)
+        assert not config.orders_wipe(written(other), DEVICE)
+    assert not config.orders_wipe(b"{", DEVICE)

@@ -60,7 +60,7 @@ def cut(length):
 
 def test_an_image_is_written_whole(server, line, target):
     server.routes[BLOB] = IMAGE
-    downloads.fetch(assignment(), None, line, target)
+    downloads.fetch_image(assignment(), None, line, target)
     assert target.read_bytes() == IMAGE
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
@@ -68,10 +68,10 @@ def test_an_image_is_written_whole(server, line, target):
 def test_a_cut_download_goes_on_where_it_stopped(server, line, target):
     server.routes[BLOB] = cut(25_000)
     with pytest.raises(TransportError):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
     assert not target.exists()
     server.routes[BLOB] = ranged
-    downloads.fetch(assignment(), None, line, target)
+    downloads.fetch_image(assignment(), None, line, target)
     assert target.read_bytes() == IMAGE
     assert server.asked[-1][1]["Range"] == "bytes=25000-"
 
@@ -79,26 +79,26 @@ def test_a_cut_download_goes_on_where_it_stopped(server, line, target):
 def test_a_server_that_ignores_the_range_is_read_from_the_start(server, line, target):
     server.routes[BLOB] = cut(25_000)
     with pytest.raises(TransportError):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
     server.routes[BLOB] = IMAGE
-    downloads.fetch(assignment(), None, line, target)
+    downloads.fetch_image(assignment(), None, line, target)
     assert target.read_bytes() == IMAGE
 
 
 def test_what_is_left_of_another_image_is_thrown_away(server, line, target):
     server.routes[BLOB] = cut(25_000)
     with pytest.raises(TransportError):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
     other = b"other" * 9_000
     server.routes[f"/v1/blob/{hashlib.sha256(other).hexdigest()}"] = other
-    downloads.fetch(assignment(other), None, line, target)
+    downloads.fetch_image(assignment(other), None, line, target)
     assert target.read_bytes() == other
 
 
 def test_changed_bytes_of_the_right_length_are_refused_and_forgotten(server, line, target):
     server.routes[BLOB] = IMAGE[:-1] + b"!"
     with pytest.raises(RefusedError, match="not the signed ones"):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
     assert not target.exists()
     assert not target.with_suffix(".part").exists()
 
@@ -106,7 +106,7 @@ def test_changed_bytes_of_the_right_length_are_refused_and_forgotten(server, lin
 def test_more_bytes_than_were_signed_are_cut_off(server, line, target):
     server.routes[BLOB] = IMAGE + b"x" * 5_000_000
     with pytest.raises(RefusedError, match="more bytes"):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
     assert target.with_suffix(".part").stat().st_size <= len(IMAGE)
 
 
@@ -116,7 +116,7 @@ def test_a_mirror_that_lies_cannot_pass(server, line, target):
     near = Transport(mirror.address, None)
     try:
         with pytest.raises(RefusedError, match="not the signed ones"):
-            downloads.fetch(assignment(), near, line, target)
+            downloads.fetch_image(assignment(), near, line, target)
     finally:
         near.close()
         mirror.close()
@@ -127,7 +127,7 @@ def test_a_mirror_that_has_nothing_sends_the_device_to_the_server(server, line, 
     mirror = Loopback()
     near = Transport(mirror.address, None)
     try:
-        downloads.fetch(assignment(), near, line, target)
+        downloads.fetch_image(assignment(), near, line, target)
     finally:
         near.close()
         mirror.close()
@@ -138,7 +138,7 @@ def test_a_drip_feed_is_given_up(server, line, target, monkeypatch):
     monkeypatch.setattr(transport, "RATE_WINDOW", 0.5)
     server.routes[BLOB] = drip
     with pytest.raises(TransportError, match="slower"):
-        downloads.fetch(assignment(), None, line, target)
+        downloads.fetch_image(assignment(), None, line, target)
 
 
 def test_an_answer_beyond_a_mebibyte_is_not_kept(server, line):

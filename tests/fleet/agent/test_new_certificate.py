@@ -22,11 +22,11 @@ HOUR = dt.timedelta(hours=1)
 @pytest.fixture
 def ours(tmp_path):
     """Return a root and a CA below it, and the device that trusts the root."""
-    root = authority.make_root(tmp_path / "ours", "Root")
+    root = authority.make_root_ca(tmp_path / "ours", "Root")
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
     csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     certificate = x509.load_pem_x509_certificate(
-        authority.certify(tmp_path / "ours", csr.public_bytes(est.serialization.Encoding.PEM))
+        authority.certify_issuing_ca(tmp_path / "ours", csr.public_bytes(est.serialization.Encoding.PEM))
     )
     (tmp_path / "disk").mkdir()
     device = FileKey(tmp_path / "disk")

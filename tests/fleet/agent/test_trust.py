@@ -226,9 +226,9 @@ def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, as
     for role, one in adversary.bins.items():
         if one.signed.targets:
             marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
-            adversary.bins[role] = documents.listing(marked, [entry], 4, clock.now())
+            adversary.bins[role] = documents.unsigned_bin(marked, [entry], 4, clock.now())
             for name in ("anna", "bruno"):
-                adversary.bins[role].sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+                adversary.bins[role].sign(officer_keys.load_signer(adversary.folder / f"{name}.key"), append=True)
     adversary.routes[f"/v1/metadata/app/app/1.0.0/{entry.digest}.bundle.json"] = text
     adversary.publish(4, 4)
     refused(ask, "contains the bundle of another path")
@@ -241,7 +241,7 @@ def test_a_bin_that_was_another_one_before_is_refused(adversary, ask):
             one.signed.unrecognized_fields[BIN_FIELD] = "b-f"
             one.signatures.clear()
             for name in ("anna", "bruno"):
-                one.sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+                one.sign(officer_keys.load_signer(adversary.folder / f"{name}.key"), append=True)
             assert role
     adversary.publish(3, 3)
     refused(ask, "belongs to another hash bin")
@@ -287,7 +287,7 @@ def test_targets_that_let_others_sign_the_bins_are_refused(adversary, ask):
     roles.keyids.append(thief.public_key.keyid)
     adversary.targets.signatures.clear()
     for name in ("anna", "bruno"):
-        adversary.targets.sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+        adversary.targets.sign(officer_keys.load_signer(adversary.folder / f"{name}.key"), append=True)
     adversary.publish(3, 3)
     refused(ask, "delegate hash bins to keys that are not the release officers")
 
@@ -389,7 +389,7 @@ def test_a_next_root_with_a_stolen_seat_is_refused_and_not_kept(adversary, ask, 
     document = Metadata[Root].from_bytes(adversary.first_root)
     root = document.signed
     root.version = 2
-    _, anna = officer_keys.officer(adversary.folder / "anna.pub.json")
+    _, anna = officer_keys.load_officer(adversary.folder / "anna.pub.json")
     root.add_key(Key.from_dict("f" * 64, json.loads(json.dumps(seat(root, anna.to_dict())))), "targets")
     root.add_key(Key.from_dict("f" * 64, json.loads(json.dumps(seat(root, anna.to_dict())))), "root")
     document.signatures.clear()

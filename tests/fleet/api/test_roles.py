@@ -149,15 +149,15 @@ class Caller:
 def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
     device, by = fleet.devices[-1], system(domain)
     root = (offline / "root-ca" / "root-ca.pem").read_text()
-    other = authority.make_root(tmp_path / "vendor", "Vendor").read_bytes()
+    other = authority.make_root_ca(tmp_path / "vendor", "Vendor").read_bytes()
     vendor = expected.trust_vendor(actor=by, name="other", kind="idevid", pem=other)
-    profiles.define(actor=by, name="guarded", approval=True)
+    profiles.define_profile(actor=by, name="guarded", approval=True)
     _, secret = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="new", profile="guarded")
     with pytest.raises(PendingError):
         enrolment.enrol(domain=domain, csr=parse_csr(csr("new")[0]), via="test", shown=Shown(secret))
     code = transfer.offer_transfer(actor=by, device=fleet.devices[2])
     waiting = EnrolmentRequest.objects.get(domain=domain)
-    ledger.sequence(domain=domain)
+    ledger.sequence_leaves(domain=domain)
     return {
         "device": device.public_id,
         "other_device": fleet.devices[0].public_id,
@@ -175,7 +175,7 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
         "authority": Authority.objects.get(domain=domain, kind="issuing").key_id,
         "waiting": waiting.public_id,
         "gateway": fleet.devices[0].name,
-        "command": commands.give(actor=by, device=fleet.devices[0], kind="reboot", reason="stuck").public_id,
+        "command": commands.queue_command(actor=by, device=fleet.devices[0], kind="reboot", reason="stuck").public_id,
         "group": groups.create(actor=by, name="pilots").public_id,
         "spare_group": groups.create(actor=by, name="spare").public_id,
         "vendor": vendor.public_id,

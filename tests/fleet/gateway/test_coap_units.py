@@ -1,4 +1,4 @@
-"""What the CoAP door does with odd messages, without a network."""
+"""What the CoAP listener does with odd messages, without a network."""
 
 import pytest
 from aiocoap import Message
@@ -27,7 +27,7 @@ def message(code=codes.GET, path=("v1", "poll"), **options):
 @pytest.mark.parametrize("path", [("v1", "a/b"), ("v1", ""), ("..", "etc"), ("v1", ".")])
 def test_a_segment_never_becomes_another_path(path):
     with pytest.raises(InvalidError, match="path segment"):
-        mapping.request(message(path=path), PEER)
+        mapping.convert_request(message(path=path), PEER)
 
 
 @regression("B8", "CoAP: methods, Accept, Content-Format, critical options and query options that nobody knows")
@@ -46,7 +46,7 @@ def test_a_segment_never_becomes_another_path(path):
 )
 def test_what_coap_has_a_code_for_gets_it(made, code):
     with pytest.raises(mapping.CoapRefusalError) as refused:
-        mapping.request(made(), PEER)
+        mapping.convert_request(made(), PEER)
     assert refused.value.code is code
 
 
@@ -88,20 +88,20 @@ def test_a_critical_option_that_may_not_be_so_is_refused_by_both_readers(given, 
     data = sent(*POLL, *given)
     assert options.read_poll_options(data) is None, "the fast path leaves it to the ordinary way"
     with pytest.raises(mapping.CoapRefusalError, match=name) as refused:
-        mapping.request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
+        mapping.convert_request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
     assert refused.value.code is codes.BAD_OPTION
 
 
 @regression("B8", "CoAP: elective options that come twice or are too long are passed over")
 def test_of_elective_options_the_first_that_fits_counts():
     data = sent(*POLL, (12, b"\x00\x00\x32"), (12, b"\x3c"), (12, b"\x32"), (4, b"123456789"), (4, b"12345678"))
-    found = mapping.request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
+    found = mapping.convert_request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
     assert found.headers["content-type"] == "application/cbor"
     assert found.headers["if-none-match"].count(",") == 0
 
 
 def test_an_unknown_elective_option_is_passed_over():
-    assert mapping.request(_with_option(65000), PEER).path == "/v1/poll"
+    assert mapping.convert_request(_with_option(65000), PEER).path == "/v1/poll"
 
 
 def _with_option(number):
@@ -111,7 +111,7 @@ def _with_option(number):
 
 
 def test_host_query_and_formats_arrive():
-    made = mapping.request(
+    made = mapping.convert_request(
         message(codes.POST, content_format=60, accept=50, uri_host="a.example", uri_query=("x=1", "y")), PEER
     )
     assert (made.method, made.path, made.host, made.query) == ("POST", "/v1/poll", "a.example", {"x": "1", "y": ""})
@@ -120,28 +120,28 @@ def test_host_query_and_formats_arrive():
 
 
 def test_every_outcome_has_a_code_and_who_has_to_wait_is_told_how_long():
-    asked = mapping.request(message(), PEER)
+    asked = mapping.convert_request(message(), PEER)
     for outcome in ResponseOutcome:
-        answer = mapping.response(asked, Reply(outcome))
+        answer = mapping.convert_reply(asked, Reply(outcome))
         assert answer.code.is_successful() == (outcome.value < 400 and outcome is not ResponseOutcome.ACCEPTED)
-    late = mapping.response(asked, Reply(ResponseOutcome.LIMITED, b"later", "text/plain", {"retry-after": "7"}))
+    late = mapping.convert_reply(asked, Reply(ResponseOutcome.LIMITED, b"later", "text/plain", {"retry-after": "7"}))
     assert (late.code, late.opt.max_age) == (codes.TOO_MANY_REQUESTS, 7)
 
 
 def test_links_are_filtered_by_their_resource_type():
-    assert links.links("ace.est.sen") == '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"'
-    assert links.links("") == links.LINKS
-    assert links.links("ace.est.*").count("</") == links.LINKS.count("ace.est.")
-    assert links.links("nothing") == ""
-    assert links.links("ace.est.*", in_oscore=True) == ""
-    assert "/v1/oscore" not in links.links("", in_oscore=True)
+    assert links.find_links("ace.est.sen") == '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"'
+    assert links.find_links("") == links.LINKS
+    assert links.find_links("ace.est.*").count("</") == links.LINKS.count("ace.est.")
+    assert links.find_links("nothing") == ""
+    assert links.find_links("ace.est.*", in_oscore=True) == ""
+    assert "/v1/oscore" not in links.find_links("", in_oscore=True)
 
 
 def test_junk_closes_nothing_but_its_own_association():
     context = SSL.Context(SSL.DTLS_SERVER_METHOD)
-    association.cookies(b"secret", context)
+    association.set_cookies(b"secret", context)
     for junk in (b"", b"\x16", bytes(13), b"\x16\xfe\xfd" + bytes(100), b"\xff" * 1400):
         one = Association(context, b"address")
         assert one.receive(junk) == []
         assert one.state in {HandshakeState.LISTENING, HandshakeState.CLOSED}
-        assert not association.begins(junk)
+        assert not association.begins_association(junk)

@@ -1,4 +1,4 @@
-"""One connection of the device door over a real socket: heads that are too long, too slow or no heads at all; crowds."""
+"""One connection of the device gateway over a real socket: heads that are too long, too slow or no heads at all; crowds."""
 
 import asyncio
 import gc
@@ -263,7 +263,7 @@ def test_of_those_who_show_no_certificate_the_oldest_makes_room(monkeypatch):
     asyncio.run(run())
 
 
-def test_a_door_that_ends_lets_whoever_has_just_come_ask_and_no_more():
+def test_a_listener_that_ends_lets_whoever_has_just_come_ask_and_no_more():
     made = []
 
     class Seen(connection.DeviceConnection):
@@ -284,7 +284,7 @@ def test_a_door_that_ends_lets_whoever_has_just_come_ask_and_no_more():
     asyncio.run(run())
 
 
-def test_whoever_comes_to_a_full_door_hears_when_to_come_again(monkeypatch):
+def test_whoever_comes_to_a_full_listener_hears_when_to_come_again(monkeypatch):
     monkeypatch.setattr(limits, "MOST_OPEN", 2)
 
     async def run():

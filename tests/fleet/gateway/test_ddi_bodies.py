@@ -56,4 +56,7 @@ def test_names_and_shapes_are_refused(body):
     ],
 )
 def test_odd_feedback_is_read_for_its_execution(status):
-    assert bodies.feedback(read(b'{"id": 5, "more": {}, "status": %s}' % status)).status == Assignment.Status.FINISHED
+    assert (
+        bodies.parse_feedback(read(b'{"id": 5, "more": {}, "status": %s}' % status)).status
+        == Assignment.Status.FINISHED
+    )

@@ -12,7 +12,7 @@ import uvloop
 from uvicorn.server import ServerState
 
 from fleet.bounds import Bounded
-from fleet.gateway.http import DeviceDoor
+from fleet.gateway.http import DeviceListener
 from tests.peers.pki import self_signed
 from tests.regressions import regression
 
@@ -30,9 +30,9 @@ def tls(tmp_path):
 @asynccontextmanager
 async def served(tls):
     """Serve the device gateway on loopback; yield it and how to connect."""
-    door, state = DeviceDoor(), ServerState()
-    kind = door.protocol
-    config = uvicorn.Config(door, http=kind, lifespan="off", log_config=None, proxy_headers=False, access_log=False)
+    listener, state = DeviceListener(), ServerState()
+    kind = listener.protocol
+    config = uvicorn.Config(listener, http=kind, lifespan="off", log_config=None, proxy_headers=False, access_log=False)
     config.load()
     factory = lambda: kind(config=config, server_state=state, app_state={})  # noqa: E731
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls)
@@ -44,13 +44,13 @@ async def served(tls):
         return await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=trusting)
 
     try:
-        yield door, connect
+        yield listener, connect
     finally:
         server.close()
-        for held in tuple(door._connections._open.get("", ())):  # of which nothing is read for a while
+        for held in tuple(listener._connections._open.get("", ())):  # of which nothing is read for a while
             held.transport.abort()
         await asyncio.sleep(0.1)  # uvloop waits for ever for connections that nobody has closed
-        door._workers.close()
+        listener._workers.close()
 
 
 async def answered_now(connect):
@@ -69,9 +69,9 @@ def test_whoever_goes_away_is_charged_and_logged(secure, pipelined, tls, setting
     settings.FLEET_STRANGERS_A_MINUTE = float(FEW)
 
     async def run():
-        async with served(tls if secure else None) as (door, connect):
+        async with served(tls if secure else None) as (listener, connect):
             for _ in range(FEW):
-                busy = [asyncio.create_task(door._workers.run(lambda: time.sleep(0.2))) for _ in range(4)]
+                busy = [asyncio.create_task(listener._workers.run(lambda: time.sleep(0.2))) for _ in range(4)]
                 _, writer = await connect()
                 writer.write(REQUEST * pipelined)
                 await asyncio.sleep(0.1)

@@ -33,13 +33,13 @@ def request(body=b"", method="POST", **fields):
 )
 def test_a_body_is_read_as_its_media_type_says(kind, body):
     fields = {} if kind is None else {"content_type": kind}
-    assert codec.decode(request(body, **fields), None) == {"a": 1}
+    assert codec.decode_body(request(body, **fields), None) == {"a": 1}
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/x-www-form-urlencoded", "application/jsonx", "x", ""])
 def test_another_media_type_is_refused_by_its_name(kind):
     with pytest.raises(UnsupportedError, match="Content-Type"):
-        codec.decode(request(b"{}", content_type=kind), None)
+        codec.decode_body(request(b"{}", content_type=kind), None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_another_media_type_is_refused_by_its_name(kind):
     ],
 )
 def test_the_answer_has_the_form_that_is_accepted(fields, json_wanted):
-    reply = codec.encode(request(**fields), {"a": 1}, 0)
+    reply = codec.encode_reply(request(**fields), {"a": 1}, 0)
     assert reply.content_type == (codec.JSON if json_wanted else codec.CBOR)
     assert (json.loads if json_wanted else cbor2.loads)(reply.payload) == {"a": 1}
 
@@ -101,8 +101,8 @@ def test_without_a_host_links_lead_to_the_servers_own_name(settings):
 def test_a_form_that_is_not_there_is_not_acceptable():
     made = Message(code=codes.GET)
     made.opt.uri_path, made.opt.accept = ("v1", "poll"), 42
-    asked = mapping.request(made, TransportPeer())
-    assert mapping.response(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.NOT_ACCEPTABLE
+    asked = mapping.convert_request(made, TransportPeer())
+    assert mapping.convert_reply(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.NOT_ACCEPTABLE
     made.opt.accept = 60
-    asked = mapping.request(made, TransportPeer())
-    assert mapping.response(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.CONTENT
+    asked = mapping.convert_request(made, TransportPeer())
+    assert mapping.convert_reply(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.CONTENT

@@ -1,4 +1,4 @@
-"""One OSCORE context in the door's memory: RFC 8613's own numbers, replays, lost memories; and how many are kept."""
+"""One OSCORE context in the listener's memory: RFC 8613's own numbers, replays, lost memories; and how many are kept."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from aiocoap.numbers import codes
 
 from devices.services import oscore as numbers
 from devices.services.oscore import Material
-from fleet.gateway.coap import oscore as door
+from fleet.gateway.coap import oscore as server_oscore
 from fleet.gateway.coap.oscore import OscoreContexts, SecurityContext, kid_of
 from pki.kernel.errors import LimitedError, NotFoundError
 from tests.peers.oscore import ClientContext
@@ -54,53 +54,53 @@ def test_keys_are_those_of_the_rfc():
 
 
 def test_a_request_is_opened_once():
-    device, door_side = client(), server()
+    device, server_side = client(), server()
     message, _ = request(device)
     assert kid_of(message) == KID
-    inner, _ = door_side.open(message)
+    inner, _ = server_side.open(message)
     assert tuple(inner.opt.uri_path) == ("v1", "poll")
     with pytest.raises(oscore.ReplayError):
-        door_side.open(message)
+        server_side.open(message)
 
 
 def test_after_a_restart_numbers_beyond_all_that_were_accepted_need_no_challenge():
-    door_side = server(recipient_next=64)
-    door_side.open(request(client(64))[0])
+    server_side = server(recipient_next=64)
+    server_side.open(request(client(64))[0])
     with pytest.raises(oscore.ReplayError):
-        door_side.open(request(client(63))[0])
-    assert door_side.next_accepted == 65
+        server_side.open(request(client(63))[0])
+    assert server_side.next_accepted == 65
 
 
 def test_after_a_crash_a_device_is_challenged_and_a_replay_never_passes():
-    device, door_side = client(10), server(recipient_next=64)
+    device, server_side = client(10), server(recipient_next=64)
     heard, _ = request(device)
-    challenge = challenged(door_side, heard)
+    challenge = challenged(server_side, heard)
     answer = arrived(challenge.to_message())
     _, request_id = client(10).protect(Message(code=codes.GET, uri_path=("v1", "poll")))
     inner, _ = device.unprotect(answer, request_id)
-    assert (inner.code, inner.opt.echo) == (codes.UNAUTHORIZED, door_side.echo_recovery)
-    door_side.open(request(device, echo=inner.opt.echo)[0])
+    assert (inner.code, inner.opt.echo) == (codes.UNAUTHORIZED, server_side.echo_recovery)
+    server_side.open(request(device, echo=inner.opt.echo)[0])
     for again in (heard, request(client(11), echo=inner.opt.echo)[0]):
         with pytest.raises(oscore.ReplayError):
-            door_side.open(again)
+            server_side.open(again)
 
 
 def test_an_answer_to_what_may_be_a_replay_has_a_number_of_our_own():
-    door_side = server(recipient_next=64)
+    server_side = server(recipient_next=64)
     message, _ = request(client(10))
-    first, second = (challenged(door_side, message).to_message() for _ in range(2))
+    first, second = (challenged(server_side, message).to_message() for _ in range(2))
     assert first.opt.oscore != second.opt.oscore
     assert oscore.COSE_PIV in oscore.verify_start(arrived(first))
 
 
 def test_a_forged_number_moves_nothing():
-    door_side = server(recipient_next=64)
+    server_side = server(recipient_next=64)
     forged, _ = request(ClientContext(bytes(16), SALT, KID, 2**30))
     with pytest.raises(oscore.ProtectionInvalid):
-        door_side.open(forged)
-    assert not door_side.recipient_replay_window.is_initialized()
-    assert door_side.next_accepted == 0
-    door_side.open(request(client(64))[0])
+        server_side.open(forged)
+    assert not server_side.recipient_replay_window.is_initialized()
+    assert server_side.next_accepted == 0
+    server_side.open(request(client(64))[0])
 
 
 def test_without_reserved_numbers_nothing_is_sent():
@@ -120,27 +120,27 @@ class Rows:
 
     def __init__(self, monkeypatch):
         self.next, self.rested, self.there = {}, {}, True
-        for name in ("material", "accepting", "rest", "stands", "reserve"):
+        for name in ("context_material", "note_accepting", "store_numbers", "is_context_valid", "reserve_numbers"):
             monkeypatch.setattr(numbers, name, getattr(self, name))
 
-    def material(self, kid):
+    def context_material(self, kid):
         if not self.there:
             raise NotFoundError("none")
         return Material(kid, SECRET, SALT, kid.hex(), self.next.get(kid, 0))
 
-    def accepting(self, kid, number):
+    def note_accepting(self, kid, number):
         self.next[kid] = max(self.next.get(kid, 0), number + numbers.BLOCK)
         return self.next[kid]
 
-    def rest(self, ended):
+    def store_numbers(self, ended):
         for kid, reserved, accepted in ended:
             assert self.next[kid] == reserved
             self.rested[kid] = accepted
 
-    def stands(self, _kid):
+    def is_context_valid(self, _kid):
         return self.there
 
-    def reserve(self, _kid):
+    def reserve_numbers(self, _kid):
         return 100
 
 
@@ -167,7 +167,7 @@ def test_numbers_are_written_ahead_a_block_at_a_time(monkeypatch):
 
 def test_the_longest_silent_makes_room_and_rests_with_its_exact_number(monkeypatch):
     rows, gone = Rows(monkeypatch), []
-    monkeypatch.setattr(door, "MOST_CONTEXTS", 2)
+    monkeypatch.setattr(server_oscore, "MOST_CONTEXTS", 2)
 
     async def run():
         contexts = OscoreContexts(in_thread, lambda one: gone.append(one.recipient_id))
@@ -209,7 +209,7 @@ def test_a_doubtful_context_is_looked_up_and_an_ended_one_forgotten(monkeypatch)
 
 def test_unknown_names_are_looked_up_a_few_at_a_time(monkeypatch):
     Rows(monkeypatch)
-    monkeypatch.setattr(door, "MOST_LOADING", 3)
+    monkeypatch.setattr(server_oscore, "MOST_LOADING", 3)
 
     async def run():
         contexts = OscoreContexts(in_thread, lambda _: None)
@@ -233,7 +233,7 @@ def test_two_first_datagrams_share_one_window(monkeypatch):
 
 def test_a_context_whose_numbers_are_being_written_is_loaded_when_they_are(monkeypatch):
     rows = Rows(monkeypatch)
-    monkeypatch.setattr(door, "MOST_CONTEXTS", 1)
+    monkeypatch.setattr(server_oscore, "MOST_CONTEXTS", 1)
 
     async def run():
         slow = asyncio.Event()
@@ -262,13 +262,13 @@ def test_a_context_whose_numbers_are_being_written_is_loaded_when_they_are(monke
 
 def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
     rows = Rows(monkeypatch)
-    monkeypatch.setattr(door, "MOST_CONTEXTS", 1)
+    monkeypatch.setattr(server_oscore, "MOST_CONTEXTS", 1)
 
     async def run():
         looked = asyncio.Event()
 
         async def in_slow_thread(act):
-            if rows.stands.__name__ in act.__code__.co_names:
+            if rows.is_context_valid.__name__ in act.__code__.co_names:
                 await looked.wait()
             return act()
 
@@ -290,7 +290,7 @@ def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
 
 def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
     rows = Rows(monkeypatch)
-    monkeypatch.setattr(rows, "material", None)
+    monkeypatch.setattr(rows, "context_material", None)
 
     async def run():
         for name in (b"", b"1234", b"123456"):
@@ -303,14 +303,14 @@ def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
 def test_numbers_of_ours_go_on_or_jump_ahead_with_the_clock(monkeypatch):
     rows = Rows(monkeypatch)
     blocks = iter((100, 100 + numbers.BLOCK, 5000))
-    monkeypatch.setattr(numbers, "reserve", lambda _kid: next(blocks))
+    monkeypatch.setattr(numbers, "reserve_numbers", lambda _kid: next(blocks))
 
     async def run():
         held = await OscoreContexts(in_thread, lambda _: None).get(KID)
         used = []
         for _ in range(3):
             await held.reserve(in_thread)
-            while held.numbers_left >= door.FEW_LEFT:
+            while held.numbers_left >= server_oscore.FEW_LEFT:
                 used.append(held.new_sequence_number())
         assert len(set(used)) == len(used)
         assert used[0] == 100

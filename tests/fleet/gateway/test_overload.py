@@ -1,4 +1,4 @@
-"""A door that cannot keep up says so at once, and when to come again; what it has begun it finishes."""
+"""A listener that cannot keep up says so at once, and when to come again; what it has begun it finishes."""
 
 import asyncio
 import threading
@@ -17,26 +17,26 @@ def gate():
 
 
 @pytest.fixture
-def door(gate, monkeypatch):
+def listener(gate, monkeypatch):
     monkeypatch.setattr(workers, "MOST_WAITING", 3)
 
     def slow(_request):
         gate.wait(10)
         return Reply(ResponseOutcome.OK, b"done")
 
-    made = workers.Workers("test-door", ((slow, codec.refusal),))
+    made = workers.Workers("test-door", ((slow, codec.encode_refusal),))
     yield made
     gate.set()
     made.close()
 
 
-def test_more_than_may_wait_are_turned_away_with_a_time(door, gate):
+def test_more_than_may_wait_are_turned_away_with_a_time(listener, gate):
     asked = DeviceRequest(TransportPeer(), "POST", "/v1/director", "", "")
 
     async def run():
-        begun = [asyncio.create_task(door.answer(asked)) for _ in range(3)]
+        begun = [asyncio.create_task(listener.answer(asked)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        refused = [await door.answer(asked) for _ in range(4)]
+        refused = [await listener.answer(asked) for _ in range(4)]
         gate.set()
         return refused, await asyncio.gather(*begun)
 
@@ -46,6 +46,6 @@ def test_more_than_may_wait_are_turned_away_with_a_time(door, gate):
     waits = [int(one.headers["retry-after"]) for one in refused]
     assert all(3 <= wait <= 16 for wait in waits)
     assert cbor2.loads(refused[0].payload)["error"] == "limited"
-    over_coap = mapping.response(asked, refused[0])
+    over_coap = mapping.convert_reply(asked, refused[0])
     assert str(over_coap.code).startswith("5.03")
     assert over_coap.opt.max_age == waits[0]

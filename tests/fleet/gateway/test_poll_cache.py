@@ -58,13 +58,13 @@ def test_neither_another_host_nor_another_certificate_is_answered(enrol, table, 
 
 def acts(by):
     return {
-        "quarantined": lambda one: quarantine.impose(actor=by, device=one.device, reason="odd"),
-        "suspended": lambda one: registry.suspend(actor=by, device=one.device),
-        "retired": lambda one: registry.retire(actor=by, device=one.device),
+        "quarantined": lambda one: quarantine.quarantine_device(actor=by, device=one.device, reason="odd"),
+        "suspended": lambda one: registry.suspend_device(actor=by, device=one.device),
+        "retired": lambda one: registry.retire_device(actor=by, device=one.device),
         "revoked": lambda one: certificates.revoke(
             actor=by, fingerprint=one.certificate.fingerprint, reason="unspecified"
         ),
-        "commanded": lambda one: commands.give(actor=by, device=one.device, kind="identify", reason="which"),
+        "commanded": lambda one: commands.queue_command(actor=by, device=one.device, kind="identify", reason="which"),
         "configured": lambda one: twins.desire_config(
             actor=by, device=one.device, patch={"poll_s": 9}, if_match='"d0"'
         ),
@@ -87,7 +87,7 @@ def test_whatever_makes_the_answer_another_one_takes_the_device_out(domain, enro
 
 def test_what_is_over_lets_the_device_in_again(domain, enrol, table, follower, host):
     one, by = enrol(), system(domain)
-    command = commands.give(actor=by, device=one.device, kind="identify", reason="which")
+    command = commands.queue_command(actor=by, device=one.device, kind="identify", reason="which")
     follower.look()
     assert table.idle(key(one), host) == 0
     commands.cancel(actor=by, command=command)
@@ -98,7 +98,7 @@ def test_what_is_over_lets_the_device_in_again(domain, enrol, table, follower, h
 
 def test_a_device_that_should_renew_is_sent_the_ordinary_way(enrol, table, host):
     one = enrol()
-    [row] = list(idle.rows([one.device.key]))
+    [row] = list(idle.idle_rows([one.device.key]))
     table.reached_by({host: row[2]})
     assert table.put(row)
     assert not table.put(row)
@@ -112,8 +112,8 @@ def test_a_device_that_should_renew_is_sent_the_ordinary_way(enrol, table, host)
 
 def test_an_answer_holds_until_the_second_in_which_the_device_is_told_to_renew(domain, enrol):
     one = enrol()
-    [row] = list(idle.rows([one.device.key]))
-    wanted = profiles.fresh(domain.slug, one.certificate.profile_name).renew_at(
+    [row] = list(idle.idle_rows([one.device.key]))
+    wanted = profiles.fresh_profile(domain.slug, one.certificate.profile_name).renew_at(
         one.certificate.not_after, one.certificate.fingerprint
     )
     assert row[3] == int(one.certificate.not_before.timestamp())
@@ -152,6 +152,6 @@ def test_what_was_answered_from_memory_counts_as_behaviour(enrol, table):
     for _ in range(3):
         table.count(one.device.pk, "192.0.2.1")
     table.hand_over(9)
-    presence.flush()
+    presence.flush_presence()
     rows = dict(Sample.objects.filter(device_id=one.device.pk).values_list("metric", "value"))
     assert rows == {"requests": 3.0, "srv_bytes_in": 0.0, "srv_bytes_out": 27.0, "source_prefixes": 1.0}

@@ -9,7 +9,7 @@ import pytest
 
 from devices.services import quarantine
 from fleet.gateway import http
-from fleet.gateway.coap import door
+from fleet.gateway.coap import listener
 from fleet.gateway.protocol import DeviceRequest, ResponseOutcome, TransportPeer, answer_request
 from tests.architecture.sources import modules
 from tests.factories.devices import csr
@@ -17,7 +17,7 @@ from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
 REFUSAL = "The device is quarantined. It can use only the resources for its repair."
-TRANSPORTS = {"HTTPS": http.DIALECTS, "CoAP": door.DIALECTS}
+TRANSPORTS = {"HTTPS": http.DIALECTS, "CoAP": listener.DIALECTS}
 BATCH = json.dumps({"seq": 1, "metrics": {}}).encode()
 RENEWAL = csr("dev-1")[0]
 #: transport, method, path, body
@@ -40,7 +40,7 @@ ANSWERED = [
 def quarantined(domain, enrol):
     """Return a quarantined device, and the way in which it asks."""
     one = enrol("dev-1")
-    quarantine.impose(actor=system(domain), device=one.device, reason="test")
+    quarantine.quarantine_device(actor=system(domain), device=one.device, reason="test")
     peer = TransportPeer(one.certificate.fingerprint, bytes(one.certificate.der))
     host = f"{domain.slug}.example"
 

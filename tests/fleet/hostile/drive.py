@@ -16,8 +16,8 @@ from django.test import Client
 
 from devices.models import Device, Twin
 from fleet.gateway import http, protocol
-from fleet.gateway import status as status_door
-from fleet.gateway.coap import door as coap_door
+from fleet.gateway import status as status_listener
+from fleet.gateway.coap import listener as coap_listener
 from fleet.gateway.coap import mapping
 from fleet.gateway.protocol import ResponseOutcome, TransportPeer
 from ota.models import Assignment, Rollout
@@ -273,22 +273,24 @@ class Driver:
         message.opt.content_format = 60 if route.form == "cbor" else 286
         proved = TransportPeer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
         try:
-            asked = mapping.request(message, proved if caller == "device" else TransportPeer("", b"", "192.0.2.1"))
+            asked = mapping.convert_request(
+                message, proved if caller == "device" else TransportPeer("", b"", "192.0.2.1")
+            )
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
-        reply = protocol.answer_request(asked, coap_door.DIALECTS)
-        mapping.response(asked, reply)
+        reply = protocol.answer_request(asked, coap_listener.DIALECTS)
+        mapping.convert_reply(asked, reply)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 
     def _status(self, route, case, _caller):
         path, _ = self._path(route, case)
         path = unquote(path)
-        entry = next((one for one in status_door.ROUTES if one.path.fullmatch(path)), None)
+        entry = next((one for one in status_listener.ROUTES if one.path.fullmatch(path)), None)
         if entry is None or route.method not in entry.methods:
             return ResponseOutcome.NOT_FOUND.value if entry is None else ResponseOutcome.NOT_ALLOWED.value, ""
         if entry.work is not None:
             return entry.work(path)[0], ""
-        data = self._body(route, case)[0] if route.method == "POST" else status_door._from_path(path)
+        data = self._body(route, case)[0] if route.method == "POST" else status_listener._from_path(path)
         Responders().answer(data or b"")
         return SUCCESS, ""
 

@@ -29,12 +29,12 @@ def ground(ids, fleet, domain, settings, tmp_path):
     image = fleet.workshop.image("9.0.0", 9)
     _, est_token = enrolment_tokens.create(actor=by, hardware_model=device.hardware_model, device_name="fresh-est")
     token, _ = enrolment_tokens.create(actor=by, hardware_model=device.hardware_model, device_name="fresh-2")
-    commands.give(actor=by, device=device, kind="collect-log", reason="why")
+    commands.queue_command(actor=by, device=device, kind="collect-log", reason="why")
     operator = person_with(domain, f"spare_{domain.slug}", ["viewer"])
     api_token, _ = tokens.create(actor=by, operator=operator, name="spare")
-    crls.prepare(domain=domain, key_id=ids["authority"])
-    crls.publish(domain=domain, row=CrlShard.objects.get(key_id=ids["authority"], shard=0))
-    ledger.sequence(domain=domain)
+    crls.make_list_rows(domain=domain, key_id=ids["authority"])
+    crls.publish_list(domain=domain, row=CrlShard.objects.get(key_id=ids["authority"], shard=0))
+    ledger.sequence_leaves(domain=domain)
     request = base64.b64encode(csr("fresh-est")[0])
     return {
         **ids,
@@ -59,7 +59,7 @@ def ground(ids, fleet, domain, settings, tmp_path):
         "image": image,
         "signed": _report(one),
         "public_key": _public_key(),
-        "other_root": authority.make_root(tmp_path / "another", "Another").read_text(),
+        "other_root": authority.make_root_ca(tmp_path / "another", "Another").read_text(),
     }
 
 

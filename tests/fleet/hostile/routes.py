@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from fleet.gateway import device_api_v1
-from fleet.gateway import status as door
+from fleet.gateway import status as listener
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import coaps
 from fleet.gateway.est import dialect as est
@@ -149,7 +149,7 @@ def coap():
 def status():
     """Return the routes of the CRL and OCSP listener, from its own table."""
     found = []
-    for entry in door.ROUTES:
+    for entry in listener.ROUTES:
         path = re.sub(r"\(\[0-9a-f\]\{40\}\)", "{}", entry.path.pattern).replace("([0-9a-f]{2})", "00")
         path = path.replace("(?:/.*)?", "/{}").replace("\\", "")
         found += [Route("status", method, path, {}, "raw") for method in sorted(entry.methods)]

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from devices.models import DriftState, Incident
 from devices.services import drift
 from fleet.guard import reactions
-from fleet.jobs.table import jobs
+from fleet.jobs.table import list_jobs
 from ota.selectors import repairs
 from pki.kernel import clock
 from tests.factories.ground import system
@@ -28,7 +28,7 @@ def statements(run):
     return [query["sql"] for query in (*main, *own)]
 
 
-@pytest.mark.parametrize("job", jobs(), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", list_jobs(), ids=lambda job: job.name)
 def test_a_job_that_finds_nothing_to_do_writes_nothing(published, enrol, job):
     enrol("dev-1")
     for _ in range(12):  # what is due is done: lists of certificates come out 64 at a time
@@ -43,7 +43,7 @@ def test_ticks_without_samples_change_nothing(enrol, settings):
     for tick in range(5):
         later = clock.now() + timedelta(seconds=tick * settings.FLEET_DRIFT_TICK_S)
         with clock.frozen(later):
-            asked = statements(lambda: drift.tick(domain=domain))
+            asked = statements(lambda: drift.score_ticks(domain=domain))
         assert len(asked) == 2
     assert not DriftState.objects.exists()
 
@@ -54,6 +54,6 @@ def test_open_incidents_that_wait_for_people_are_not_loaded(enrol):
         domain=device.domain, device=device, layer="numeric", severity="low", score=1.0, reaction={"repair": 5}
     )
     with CaptureQueriesContext(connections["default"]) as asked:
-        assert reactions.heal(domain=device.domain) == []
+        assert reactions.release_repaired(domain=device.domain) == []
     assert len(asked) == 1
     assert not repairs.repaired_incidents(actor=system(device.domain)).exists()

@@ -47,7 +47,7 @@ def at():
 @pytest.fixture
 def other():
     """Return another process of this machine, and the name under which it holds leases."""
-    told = "from fleet.jobs import holders; print(holders.mine(), flush=True); input()"
+    told = "from fleet.jobs import holders; print(holders.own_holder(), flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", told], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -88,15 +88,15 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(domain, other):
 
 
 def test_a_process_that_got_the_number_of_a_killed_one_does_not_keep_its_lease():
-    place, _, process = holders.mine().rpartition("/")
-    assert not holders.gone(f"{place}/{process}")
-    assert holders.gone(f"{place}/{os.getpid()}:1")
+    place, _, process = holders.own_holder().rpartition("/")
+    assert not holders.is_holder_gone(f"{place}/{process}")
+    assert holders.is_holder_gone(f"{place}/{os.getpid()}:1")
 
 
 def test_whoever_ran_elsewhere_or_before_the_machine_started_is_waited_for():
-    assert not holders.gone("0123456789abcdef.4026531836/999999999:1")
-    assert not holders.gone("elsewhere:1")
-    assert not holders.gone("")
+    assert not holders.is_holder_gone("0123456789abcdef.4026531836/999999999:1")
+    assert not holders.is_holder_gone("elsewhere:1")
+    assert not holders.is_holder_gone("")
 
 
 def test_a_job_that_runs_for_hours_keeps_its_lease_while_its_worker_renews_it(workers, at):

@@ -51,7 +51,7 @@ def test_what_was_archived_comes_back_bit_for_bit(databases, tmp_path, target):
     path = tmp_path / "backup.tar"
     archive.write_archive(path, databases)
     assert path.stat().st_mode & 0o777 == 0o600
-    found = archive.unpack(path, target, NAMES)
+    found = archive.unpack_databases(path, target, NAMES)
     assert {name: copy.read_bytes() for name, copy in found.items()} == {
         one.name: one.read_bytes() for one in databases
     }
@@ -82,7 +82,7 @@ def test_an_archive_that_is_not_ours_or_damaged_is_refused_and_writes_nothing_ou
     path = tar(tmp_path / "b.tar", members, manifest)
     before = {one.name for one in tmp_path.iterdir()}
     with pytest.raises(InvalidError):
-        archive.unpack(path, target, NAMES)
+        archive.unpack_databases(path, target, NAMES)
     assert {one.name for one in tmp_path.iterdir()} == before
 
 
@@ -98,12 +98,12 @@ def test_a_link_in_the_place_of_a_file_is_refused(tmp_path, target):
             entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
             made.addfile(entry)
     with pytest.raises(InvalidError):
-        archive.unpack(path, target, NAMES)
+        archive.unpack_databases(path, target, NAMES)
 
 
 def test_a_compressed_archive_is_not_unpacked(tmp_path, target):
     with pytest.raises(InvalidError):
-        archive.unpack(tar(tmp_path / "b.tar", GOOD, mode="w:gz"), target, NAMES)
+        archive.unpack_databases(tar(tmp_path / "b.tar", GOOD, mode="w:gz"), target, NAMES)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 600, 5000])
@@ -112,7 +112,7 @@ def test_a_cut_archive_is_refused(databases, tmp_path, target, cut):
     archive.write_archive(path, databases)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InvalidError):
-        archive.unpack(path, target, NAMES)
+        archive.unpack_databases(path, target, NAMES)
 
 
 def test_a_restore_beside_a_running_server_is_refused(signer, tmp_path):

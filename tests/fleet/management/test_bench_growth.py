@@ -20,11 +20,11 @@ FEW, SOME = 10, 300
 def seen(tmp_path_factory):
     """Fill a set-up twice and ask it everything each time; check its audit log."""
     keep = tmp_path_factory.mktemp("growth")
-    with growth.filled("sqlite", FEW, keep) as made:
-        few = growth.inner(made, "answers", "1")
-        assert growth.inner(made, "fill", str(SOME))["added"] == SOME - FEW
+    with growth.filled_installation("sqlite", FEW, keep) as made:
+        few = growth.run_inner(made, "answers", "1")
+        assert growth.run_inner(made, "fill", str(SOME))["added"] == SOME - FEW
         return {
-            "answers": {FEW: few, SOME: growth.inner(made, "answers", "1")},
+            "answers": {FEW: few, SOME: growth.run_inner(made, "answers", "1")},
             "verify": growth_processes.measure_verify(made),
             "folder": made.folder,
         }
@@ -96,7 +96,7 @@ def test_a_route_without_an_example_is_an_error(domain, settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "unknown_urls", Unknown)
     settings.ROOT_URLCONF = "unknown_urls"
     with pytest.raises(growth_routes.UnknownExampleError, match="/things/<public_id>"):
-        list(growth_routes.routes(domain))
+        list(growth_routes.list_routes(domain))
 
 
 def answer(ms, queries=3, status=200):

@@ -57,7 +57,7 @@ class TestMove:
         digests = [source.put(io.BytesIO(bytes([number]) * 99), 99)[0] for number in range(3)]
         assert said("move") == {"moved": 3}
         assert list(source.listed()) == []
-        assert {one.sha256 for one in blobs.store().listed()} == set(digests)
+        assert {one.sha256 for one in blobs.blob_store().listed()} == set(digests)
         assert said("move") == {"moved": 0}
 
     def test_a_file_that_is_not_what_its_name_says_stays_and_is_named(self, source):
@@ -66,4 +66,4 @@ class TestMove:
         with pytest.raises(CommandError, match=digest):
             said("move")
         assert source.path(digest).exists()
-        assert list(blobs.store().listed()) == []
+        assert list(blobs.blob_store().listed()) == []

@@ -82,8 +82,8 @@ def test_a_field_of_the_list_finds_what_the_query_finds(fleet):
 
     by = system(fleet.domain)
     for name, value in (("state", "active"), ("hardware", "node")):
-        listed = selectors.devices(actor=by, wanted=DeviceFilter(**{name: value}))
-        found = selectors.devices(actor=by, wanted=DeviceFilter(query=f"{name} = {value}"))
+        listed = selectors.list_devices(actor=by, wanted=DeviceFilter(**{name: value}))
+        found = selectors.list_devices(actor=by, wanted=DeviceFilter(query=f"{name} = {value}"))
         assert list(listed) == list(found) != []
 
 

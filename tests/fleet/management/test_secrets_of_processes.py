@@ -102,7 +102,7 @@ def test_a_command_by_hand_uses_secrets_without_showing_them(tmp_path):
 @pytest.mark.parametrize("name", ["FLEET_VAULT_KEY", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE", "AWS_PROFILE",
                                   "FLEET_METRICS_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "MONKEY", "PATH"])  # fmt: skip
 def test_modes_labels_and_files_are_no_secrets(name):
-    assert handover.kind_of(name) is None
+    assert handover.kind_of_secret(name) is None
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def served(tmp_path, addresses):
     nowhere = {"FLEET_BLOBS": "s3://bucket", "FLEET_S3_ENDPOINT": "http://127.0.0.1:9"}
     public = {"FLEET_VAULT_KEY": "environment", "AWS_EC2_METADATA_DISABLED": "true", **nowhere}
     processes = Processes(tmp_path, {**lease_listeners(), **public, **own})
-    ground.authority(tmp_path, processes)
+    ground.create_bench_ca(tmp_path, processes)
     processes.start("serve", "manage.py", "serve")
     try:
         found = eventually(lambda: processes.check() or ready(tmp_path), 60, "the server did not start")

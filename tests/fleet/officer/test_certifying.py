@@ -32,7 +32,7 @@ def answered(answer, *arguments):
 
 @pytest.fixture
 def roots(tmp_path):
-    return [authority.make_root(tmp_path / name, f"{name} root").parent for name in ("old", "new")]
+    return [authority.make_root_ca(tmp_path / name, f"{name} root").parent for name in ("old", "new")]
 
 
 def shown_of(certificate):
@@ -92,7 +92,7 @@ def test_a_key_that_is_not_the_certificates_signs_nothing(roots):
 def test_a_new_officers_key_is_shown_with_the_fingerprint_that_a_root_shows(tmp_path):
     said = answered("", "keygen", "--out", tmp_path, "--name", "anna")
     path = tmp_path / "anna.pub.json"
-    assert said.stdout.splitlines() == [str(path), f"anna: {describe_key(keys.officer(path)[1].to_dict())}"]
+    assert said.stdout.splitlines() == [str(path), f"anna: {describe_key(keys.load_officer(path)[1].to_dict())}"]
 
 
 def test_a_new_root_is_shown_with_its_key(tmp_path):

@@ -54,7 +54,7 @@ def test_people_and_keys_are_shown_before_a_root_is_signed(workshop, tmp_path):
 
 
 def test_what_a_next_root_changes_is_shown(published):
-    keys.generate(published.folder, "dora")
+    keys.generate_key(published.folder, "dora")
     officers = [published.folder / f"{name}.pub.json" for name in ("anna", "bruno", "dora")]
     new = metadata.make_next_root(published.root, {}, officers).signed
     lines = rootlines.root_lines(new, Metadata[Root].from_bytes(published.root).signed)
@@ -84,11 +84,11 @@ def test_a_public_half_is_believed_in_nothing(published, tmp_path):
     upper["key"]["keyval"]["public"] = upper["key"]["keyval"]["public"].upper()
     path = tmp_path / "carla.pub.json"
     path.write_text(json.dumps(upper))
-    assert keys.officer(path)[1].to_dict() == {**good["key"], "x-muster-officer": "carla"}
+    assert keys.load_officer(path)[1].to_dict() == {**good["key"], "x-muster-officer": "carla"}
     for change in ({"keyid": "f" * 64}, {"name": "carla "}, {"key": {}}, {"key": {**good["key"], "scheme": "x"}}):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(InvalidError):
-            keys.officer(path)
+            keys.load_officer(path)
     path.write_text(json.dumps({**good, "name": "dora"}))
     with pytest.raises(InvalidError, match="Officers need different keys"):
         metadata.make_next_root(published.root, {}, [published.folder / "carla.pub.json", path])

@@ -32,8 +32,8 @@ class Server:
 
     def release(self, version="1.0.0", **options):
         bundle = self.workshop.bundle(version, int(version[0]))
-        made = releases.prepare(actor=self.who, bundle=bundle, **options)
-        return rows.prepared(made.statement)
+        made = releases.prepare_release(actor=self.who, bundle=bundle, **options)
+        return rows.prepared_documents(made.statement)
 
     def check(self, value, roots=None, seen=None):
         parts = {
@@ -132,7 +132,7 @@ def test_firmware_that_is_something_else_in_disguise_is_not_signed(server, kind)
     entry |= {"hashes": {"sha256": digest}, "length": len(data)}
     value["exhibits"][digest] = data.decode()
     with pytest.raises(InvalidError, match=r"kind and component of .* do not match"):
-        describe.lines(*server.check(value))
+        describe.describe_lines(*server.check(value))
 
 
 def test_a_request_whose_digest_is_wrong_is_damaged(server):
@@ -144,7 +144,7 @@ def test_a_request_whose_digest_is_wrong_is_damaged(server):
 
 
 def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
-    targets = online_roles.repository(server.workshop.domain.slug).targets().signed
+    targets = online_roles.published_repository(server.workshop.domain.slug).targets().signed
     versions = [f"1.{number}.0" for number in range(5)]
     places = [bin_of(targets, f"app/app/{one}/bundle.json") for one in versions]
     first, second = [one for one, place in zip(versions, places, strict=True) if places.count(place) > 1][:2]
@@ -161,7 +161,7 @@ def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
 def test_a_withdrawal_cannot_be_undone_by_a_request_on_an_older_base(server):
     workshop = server.workshop
     release = workshop.release(workshop.bundle("1.0.0", 1))
-    value = rows.prepared(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
+    value = rows.prepared_documents(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
     request, _ = server.check(value)
     remember_versions(request, workshop.folder / "anna.key")
     workshop.publish(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
@@ -180,7 +180,7 @@ def test_a_withdrawal_cannot_be_undone_by_a_request_on_an_older_base(server):
 def renewal(server):
     bundle = server.workshop.bundle("1.0.0", 1)
     server.workshop.release(bundle)
-    value = rows.prepared(upkeep.renew(actor=server.who))
+    value = rows.prepared_documents(upkeep.renew_targets(actor=server.who))
     server.check(json.loads(json.dumps(value)))
     role = next(one for one, document in value["documents"].items() if document["signed"]["targets"])
     return value, role
@@ -226,9 +226,9 @@ def test_a_renewal_is_whole_and_leaves_everything_in_its_place(server, change):
 
 def test_online_keys_take_nobodys_seat(server):
     workshop = server.workshop
-    keys.generate(workshop.folder, "thief")
-    _, thief = keys.officer(workshop.folder / "thief.pub.json")
-    _, carla = keys.officer(workshop.folder / "carla.pub.json")
+    keys.generate_key(workshop.folder, "thief")
+    _, thief = keys.load_officer(workshop.folder / "thief.pub.json")
+    _, carla = keys.load_officer(workshop.folder / "carla.pub.json")
     facts = {"keyid": carla.keyid, **thief.to_dict()}
     own = {"keyid": carla.keyid, **carla.to_dict()}
     for online in ({"timestamp": facts}, {"snapshot": [facts]}, {"director": facts}, {"timestamp": own},
@@ -241,7 +241,7 @@ def test_online_keys_take_nobodys_seat(server):
 def test_a_floor_that_is_none_or_above_everything_is_refused(server, floor):
     server.workshop.release(server.workshop.bundle("2.0.0", 2))
     hardware = server.workshop.hardware
-    value = rows.prepared(upkeep.raise_floor(actor=server.who, component="app", hardware=hardware, counter=2))
+    value = rows.prepared_documents(upkeep.raise_floor(actor=server.who, component="app", hardware=hardware, counter=2))
     server.check(json.loads(json.dumps(value)))
     value["documents"]["targets"]["signed"]["x-muster-floors"]["app"][str(hardware.class_id)] = floor
     with pytest.raises(InvalidError):
@@ -249,24 +249,28 @@ def test_a_floor_that_is_none_or_above_everything_is_refused(server, floor):
 
 
 def test_a_floor_is_never_lowered(server):
-    server.workshop.publish(releases.prepare(actor=server.who, bundle=server.workshop.bundle("2.0.0", 2)).statement)
+    server.workshop.publish(
+        releases.prepare_release(actor=server.who, bundle=server.workshop.bundle("2.0.0", 2)).statement
+    )
     statement = upkeep.raise_floor(actor=server.who, component="app", hardware=server.workshop.hardware, counter=2)
     server.workshop.publish(statement)
-    server.workshop.publish(releases.prepare(actor=server.who, bundle=server.workshop.bundle("3.0.0", 3)).statement)
-    value = rows.prepared(
+    server.workshop.publish(
+        releases.prepare_release(actor=server.who, bundle=server.workshop.bundle("3.0.0", 3)).statement
+    )
+    value = rows.prepared_documents(
         upkeep.raise_floor(actor=server.who, component="app", hardware=server.workshop.hardware, counter=3)
     )
     request, change = server.check(value)
-    assert any("2 -> 3" in line for line in describe.lines(request, change))
+    assert any("2 -> 3" in line for line in describe.describe_lines(request, change))
     value["documents"]["targets"]["signed"]["x-muster-floors"]["app"][str(server.workshop.hardware.class_id)] = 1
     with pytest.raises(InvalidError, match="lowers the floor"):
         server.check(value)
 
 
 def test_a_renewal_hands_the_bins_to_nobody_else(server):
-    keys.generate(server.workshop.folder, "mallory")
-    name, stranger = keys.officer(server.workshop.folder / "mallory.pub.json")
-    value = rows.prepared(upkeep.renew(actor=server.who))
+    keys.generate_key(server.workshop.folder, "mallory")
+    name, stranger = keys.load_officer(server.workshop.folder / "mallory.pub.json")
+    value = rows.prepared_documents(upkeep.renew_targets(actor=server.who))
     server.check(json.loads(json.dumps(value)))
     delegations = value["documents"]["targets"]["signed"]["delegations"]
     for change in (
@@ -285,19 +289,19 @@ def test_a_renewal_hands_the_bins_to_nobody_else(server):
 def test_after_officers_were_exchanged_the_past_is_proven_by_the_former_root(server):
     workshop = server.workshop
     workshop.release(workshop.bundle())
-    fresh = [keys.generate(workshop.folder, name) for name in ("dora", "emil", "fritz")]
+    fresh = [keys.generate_key(workshop.folder, name) for name in ("dora", "emil", "fritz")]
     everybody = [*workshop.signers, workshop.folder / "dora.key", workshop.folder / "emil.key"]
     root = metadata.next_root(workshop.root, {}, everybody, fresh)
     from ota.services import metadata as repository
 
     repository.install_root(actor=server.who, root=root)
-    assert repository.repository(workshop.domain.slug).targets() is None
-    value = rows.prepared(upkeep.renew(actor=server.who))
+    assert repository.published_repository(workshop.domain.slug).targets() is None
+    value = rows.prepared_documents(upkeep.renew_targets(actor=server.who))
     with pytest.raises(InvalidError, match="the officers of your TUF root did not sign its current"):
         server.check(value, [root])
     server.check(value, [root, workshop.root])
     former, workshop.root = workshop.root, root
-    statement = upkeep.renew(actor=server.who)
+    statement = upkeep.renew_targets(actor=server.who)
     from ota.services import statements
 
     for name in ("dora", "emil"):
@@ -306,7 +310,7 @@ def test_after_officers_were_exchanged_the_past_is_proven_by_the_former_root(ser
         signature = sign_request(request, workshop.folder / f"{name}.key")
         statements.submit(actor=server.who, statement=statement, signature=signature)
     statements.publish(actor=server.who, statement=statement)
-    store = repository.repository(workshop.domain.slug)
+    store = repository.published_repository(workshop.domain.slug)
     assert store.listed("app/app/1.0.0/bundle.json")
     assert isinstance(next(iter(store.targets().signed.delegations.keys.values())), Key)
 
@@ -324,13 +328,13 @@ def test_the_officers_own_copy_decides_what_is_released(server, tmp_path):
     folder.mkdir()
     (folder / "bundle.json").write_text(next(iter(request.exhibits.values())))
     (folder / "app.bin").write_bytes((server.workshop.folder / "1.0.0.bin").read_bytes())
-    describe.compare(change, folder)
+    describe.compare_release(change, folder)
     (folder / "app.bin").write_bytes(b"other")
     with pytest.raises(InvalidError, match="differs from your own copy"):
-        describe.compare(change, folder)
+        describe.compare_release(change, folder)
     (folder / "bundle.json").unlink()
     with pytest.raises(InvalidError, match="cannot be read"):
-        describe.compare(change, folder)
+        describe.compare_release(change, folder)
 
 
 def test_the_tool_asks_and_shows_and_remembers(server, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.operators.credentials import person_of
+from fleet.operators.credentials import person_of_credentials
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
 from tests.factories.ground import system
@@ -21,13 +21,13 @@ def test_a_good_token_or_session_names_its_person_and_nothing_else_does(domain, 
     operator = Operator.objects.get(username="anna")
     _, secret = tokens.create(actor=system(domain), operator=operator, name="t", days=1)
     cookie = f"a=b; __Host-muster-session={key}; c=d"
-    assert person_of("", cookie) == "anna"
-    assert person_of(f"Bearer {secret}", "") == "anna"
+    assert person_of_credentials("", cookie) == "anna"
+    assert person_of_credentials(f"Bearer {secret}", "") == "anna"
     for authorization, field in [
         ("", ""), ("Bearer", ""), ("Bearer x", ""), (f"Basic {secret}", ""), ("", "__Host-muster-session="),
         ("", f"__Host-muster-session={key}x"), ("", f"other={key}"), ("Bearer \xff\0", "\xff\0=;;"),
     ]:  # fmt: skip
-        assert person_of(authorization, field) == "", (authorization, field)
+        assert person_of_credentials(authorization, field) == "", (authorization, field)
     Operator.objects.filter(pk=operator.pk).update(is_active=False)
-    assert person_of("", cookie) == ""
-    assert person_of(f"Bearer {secret}", "") == ""
+    assert person_of_credentials("", cookie) == ""
+    assert person_of_credentials(f"Bearer {secret}", "") == ""

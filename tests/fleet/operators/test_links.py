@@ -29,7 +29,7 @@ def new_word(domain, operator, actor=None):
 
 
 def now_code(secret):
-    return totp.code(secret, clock.unix() // totp.STEP_SECONDS)
+    return totp.totp_code(secret, clock.unix() // totp.STEP_SECONDS)
 
 
 @regression("A1", "a link opened in a browser signs nobody in before both factors are proved")
@@ -180,6 +180,6 @@ def test_a_recovery_ends_when_a_security_role_is_granted(domain, operator, opene
     person_with(domain, "second", ["admin"])
     word = new_word(domain, operator, boss)
     link = links.open_link(word=word, address=ADDRESS) if opened else None
-    people.grant(actor=boss, operator=operator, role="release-officer")
+    people.grant_role(actor=boss, operator=operator, role="release-officer")
     with pytest.raises(UnauthenticatedError):
         links.opened_link(link.pk) if link else links.open_link(word=word, address=ADDRESS)

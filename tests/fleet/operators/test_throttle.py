@@ -45,8 +45,8 @@ def test_whoever_guesses_elsewhere_locks_nobody_out(operator):
 
 @regression("R9", "addresses of one IPv6 network, and IPv4 written as IPv6")
 def test_one_network_is_counted_once():
-    assert throttle.network_of("2001:db8::1") == throttle.network_of("2001:db8::ffff:2")
-    assert throttle.network_of("::ffff:192.0.2.1") == throttle.network_of("192.0.2.1")
+    assert throttle.throttled_network("2001:db8::1") == throttle.throttled_network("2001:db8::ffff:2")
+    assert throttle.throttled_network("::ffff:192.0.2.1") == throttle.throttled_network("192.0.2.1")
 
 
 @regression("R9", "unknown names without end")

@@ -37,7 +37,7 @@ def test_a_token_acts_as_its_operator_until_it_is_revoked(operator):
     assert secret.startswith("mst_")
     assert secret not in token.secret_hash
     assert actor_for(tokens.authenticate_token(secret).operator, "api").roles == {Role.OPERATOR}
-    tokens.revoke(actor=me, public_id=str(token.public_id))
+    tokens.revoke_api_token(actor=me, public_id=str(token.public_id))
     with pytest.raises(UnauthenticatedError):
         tokens.authenticate_token(secret)
 
@@ -84,7 +84,7 @@ def test_a_token_ends_with_the_one_that_created_it(operator):
     ApiToken.objects.filter(public_id=child["id"]).update(expires_at=clock.now() + timedelta(days=300))
     with clock.frozen(clock.now() + timedelta(days=3)), pytest.raises(UnauthenticatedError):
         tokens.authenticate_token(child["secret"])
-    tokens.revoke(actor=actor_for(operator, "console"), public_id=str(token.public_id))
+    tokens.revoke_api_token(actor=actor_for(operator, "console"), public_id=str(token.public_id))
     assert rest(child["secret"]).get("/api/v1/me").status_code == 401
     assert ApiToken.objects.get(public_id=child["id"]).revoked_at is not None
 

@@ -1,4 +1,4 @@
-"""Crowds: every scenario pack is taken by a real door, whatever the devices do meanwhile."""
+"""Crowds: every scenario pack is taken by a real gateway, whatever the devices do meanwhile."""
 
 import csv
 import json
@@ -18,10 +18,10 @@ from fleet.simulator.transports.datagrams import BadNetwork
 from tests.factories.story import eventually
 
 
-@pytest.mark.parametrize("name", packs.names())
+@pytest.mark.parametrize("name", packs.pack_names())
 def test_a_pack_conforms_to_its_own_allow_list(name):
     pack = packs.load_pack(name)
-    metrics.schema(pack.telemetry)
+    metrics.parse_schema(pack.telemetry)
     batch = telemetry.parse_batch(pack.batch(1, int(time.time() * 1000), random.Random(1)))
     metrics.check_metrics(pack.telemetry, [*batch.metrics, *batch.series])
     assert all(pack.telemetry[metric] == "on_device_only" for metric in pack.forbidden)
@@ -60,11 +60,11 @@ class Stand:
         return json.loads(done.stdout)
 
 
-@pytest.mark.xdist_group("doors")
+@pytest.mark.xdist_group("listeners")
 @pytest.mark.parametrize(
-    ("name", "carrier"), [*((name, "https") for name in packs.names()), ("farm", "coaps"), ("factory", "oscore")]
+    ("name", "carrier"), [*((name, "https") for name in packs.pack_names()), ("farm", "coaps"), ("factory", "oscore")]
 )
-def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name, carrier):
+def test_a_crowd_with_every_fault_lives_with_the_listener(story, tmp_path, name, carrier):
     stand = Stand(story, tmp_path, name, carrier, many=6 if carrier == "https" else 20)
     pack = stand.pack
     said = stand.run("--seconds", 8, "--poll", 0.3, "--faults", "all", "--json", tmp_path / "said.json")
@@ -91,7 +91,7 @@ def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name, car
         assert story.rest.get(f"/devices/{key}/telemetry?metric={metric}&since=0")["values"] == []
 
 
-@pytest.mark.xdist_group("doors")
+@pytest.mark.xdist_group("listeners")
 def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
     stand = Stand(story, tmp_path, "city", "https", many=2)
     command = [str(one) for one in (*stand.command, "--seconds", 60, "--poll", 0.2, "--faults", "pack")]
@@ -104,7 +104,7 @@ def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
     assert "interrupted" in told
 
 
-@pytest.mark.parametrize("name", packs.names())
+@pytest.mark.parametrize("name", packs.pack_names())
 def test_what_goes_wrong_in_a_scenario_is_known_to_the_simulator(name):
     assert packs.load_pack(name).faults
     assert set(packs.load_pack(name).faults) <= set(load.FAULTS)

@@ -78,7 +78,9 @@ def test_what_is_judged_is_what_was_hashed(store, kind, tmp_path):
             one.write_bytes(EVIL)
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        answer = sandbox.run("tests.ota.hostile", {"act": "digest"}, {"image": staged.path}, scratch, 60).answer
+        answer = sandbox.run_confined(
+            "tests.ota.hostile", {"act": "digest"}, {"image": staged.path}, scratch, 60
+        ).answer
         assert answer == {"sha256": DIGEST}
         assert store.adopt(staged)
 

@@ -184,14 +184,14 @@ class TestBucket:
 def test_settings_that_cannot_be_meant_are_refused(settings, address, endpoint):
     settings.FLEET_BLOBS, settings.FLEET_S3_ENDPOINT = address, endpoint
     with pytest.raises(Exception, match=r"FLEET_BLOBS|presigned"):
-        blobs.store()
+        blobs.blob_store()
 
 
 def test_the_settings_name_the_bucket(settings):
     settings.FLEET_BLOBS = "s3://fleet/images/"
-    assert blobs.place() == BucketPrefix("fleet", "images/")
+    assert blobs.configured_bucket() == BucketPrefix("fleet", "images/")
     settings.FLEET_BLOBS = ""
-    assert isinstance(blobs.store(), LocalBlobs)
+    assert isinstance(blobs.blob_store(), LocalBlobs)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_encryption_is_asked_for_as_the_setting_says(tmp_path, wanted, sent):
 def test_no_client_gets_all_of_other_bytes(tmp_path, monkeypatch):
     folder, data = LocalBlobs(tmp_path / "blobs"), os.urandom(700_000)
     digest, size = folder.put(io.BytesIO(data), len(data))
-    monkeypatch.setattr(blobs, "store", lambda: folder)
+    monkeypatch.setattr(blobs, "blob_store", lambda: folder)
     file = Download(None, size, digest, "", "image.swu")
     for start in (0, 1, 300_000, size - 1):
         assert b"".join(downloads.read_end(file, start)) == data[start:]

@@ -21,14 +21,14 @@ NEW = OLD[:10_000] + b"inserted" * 40 + OLD[12_000:20_000] + bytes((one + 1) & 0
 @pytest.mark.parametrize(("old", "new"), [(OLD, NEW), (b"", NEW), (OLD, OLD), (OLD, b"x"), (b"x", OLD), (b"", b"")])
 def test_a_patch_yields_the_very_image(old, new):
     made = streams.make_patch(old, new)
-    assert patch.apply(old, made, len(new)) == new
+    assert patch.apply_patch(old, made, len(new)) == new
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400), st.binary(max_size=400), st.integers(0, 400))
 def test_whatever_the_images_are(one, other, at):
     old, new = one + other, one[:at] + other + one[at:]
-    assert patch.apply(old, streams.make_patch(old, new), len(new)) == new
+    assert patch.apply_patch(old, streams.make_patch(old, new), len(new)) == new
 
 
 def test_it_is_much_smaller_than_what_it_yields():
@@ -38,7 +38,7 @@ def test_it_is_much_smaller_than_what_it_yields():
 @pytest.mark.parametrize("length", [0, 1, len(NEW) - 1, len(NEW) + 1, 10**12])
 def test_another_length_than_was_signed_is_refused(length):
     with pytest.raises(InvalidError):
-        patch.apply(OLD, streams.make_patch(OLD, NEW), length)
+        patch.apply_patch(OLD, streams.make_patch(OLD, NEW), length)
 
 
 def bomb(head, body=b""):
@@ -49,7 +49,7 @@ def bomb(head, body=b""):
 def zeros(size):
     import lzma
 
-    return lzma.compress(bytes(size), lzma.FORMAT_RAW, filters=[{**patch.filters(93)[0]}])
+    return lzma.compress(bytes(size), lzma.FORMAT_RAW, filters=[{**patch.lzma_filters(93)[0]}])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def zeros(size):
 def test_what_is_no_patch_is_refused_soon_and_without_much_memory(data):
     began = time.monotonic()
     with pytest.raises(InvalidError):
-        patch.apply(b"base", data, 5)
+        patch.apply_patch(b"base", data, 5)
     assert time.monotonic() - began < 2
 
 
@@ -73,7 +73,7 @@ def test_mutated_patches_yield_nothing_but_the_image_or_a_refusal():
     for _ in range(1000):
         data = mutations.mutated(source, good)
         try:
-            result = patch.apply(OLD, data, len(NEW))
+            result = patch.apply_patch(OLD, data, len(NEW))
         except InvalidError:
             continue
         assert len(result) == len(NEW)

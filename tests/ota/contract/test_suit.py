@@ -28,9 +28,9 @@ def people():
 
 
 def signed(people, *names, image=IMAGE):
-    manifest = suit.manifest(image)
+    manifest = suit.suit_manifest(image)
     made = [people[one].sign(suit.to_be_signed(manifest), ec.ECDSA(hashes.SHA256())) for one in names]
-    return suit.envelope(manifest, [suit.raw(one) for one in made])
+    return suit.suit_envelope(manifest, [suit.raw_signature(one) for one in made])
 
 
 def publics(people):
@@ -40,7 +40,7 @@ def publics(people):
 def test_what_is_written_is_read(people):
     image, manifest, signatures = suit.read_envelope(signed(people, "anna", "bruno"))
     assert image == IMAGE
-    assert suit.signers(manifest, signatures, publics(people)) == {"anna", "bruno"}
+    assert suit.manifest_signers(manifest, signatures, publics(people)) == {"anna", "bruno"}
 
 
 def test_an_envelope_of_two_people_fits_into_400_bytes(people):
@@ -72,7 +72,7 @@ def test_the_digest_is_that_of_the_manifest_as_a_byte_string(people):
 
 def test_one_person_twice_is_one_person(people):
     _, manifest, signatures = suit.read_envelope(signed(people, "anna", "anna"))
-    assert suit.signers(manifest, signatures, publics(people)) == {"anna"}
+    assert suit.manifest_signers(manifest, signatures, publics(people)) == {"anna"}
 
 
 def test_a_signature_over_another_manifest_is_nobodys(people):
@@ -80,8 +80,8 @@ def test_a_signature_over_another_manifest_is_nobodys(people):
         IMAGE.sequence + 1, *[getattr(IMAGE, name) for name in ("vendor", "hardware", "component", "sha256", "size")]
     )
     _, _, signatures = suit.read_envelope(signed(people, "anna", "bruno"))
-    assert suit.signers(suit.manifest(other), signatures, publics(people)) == set()
-    assert suit.signers(suit.manifest(IMAGE), [bytes(64), b"", b"\1" * 63], publics(people)) == set()
+    assert suit.manifest_signers(suit.suit_manifest(other), signatures, publics(people)) == set()
+    assert suit.manifest_signers(suit.suit_manifest(IMAGE), [bytes(64), b"", b"\1" * 63], publics(people)) == set()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_another_shape_with_a_good_signature_is_refused(people):
         body = cbor2.dumps({**manifest, **change}, canonical=True)
         made = people["anna"].sign(suit.to_be_signed(body), ec.ECDSA(hashes.SHA256()))
         with pytest.raises(InvalidError):
-            suit.read_envelope(suit.envelope(body, [suit.raw(made)]))
+            suit.read_envelope(suit.suit_envelope(body, [suit.raw_signature(made)]))
 
 
 @pytest.mark.parametrize("odd", ["x" * 64, 7, None, b"short", b"\1" * 65])
@@ -128,7 +128,7 @@ def test_no_flipped_bit_and_no_further_byte_passes(people):
             image, manifest, signatures = suit.read_envelope(bytes(flipped))
         except InvalidError:
             continue
-        assert suit.signers(manifest, signatures, publics(people)) != {"anna", "bruno"}, (at, bit)
+        assert suit.manifest_signers(manifest, signatures, publics(people)) != {"anna", "bruno"}, (at, bit)
         assert image
 
 
@@ -136,22 +136,22 @@ def test_no_flipped_bit_and_no_further_byte_passes(people):
 def test_one_key_under_two_names_is_one_person(people):
     _, manifest, signatures = suit.read_envelope(signed(people, "anna", "anna"))
     anna = people["anna"].public_key()
-    assert suit.signers(manifest, signatures, {"anna": anna, "mallory": anna}) == {"anna"}
+    assert suit.manifest_signers(manifest, signatures, {"anna": anna, "mallory": anna}) == {"anna"}
 
 
 @regression("V6", "SUIT signatures with ESP256, EdDSA and Ed25519, each bound to its kind of key")
 def test_an_algorithm_belongs_to_a_kind_of_key(people):
-    manifest, edward = suit.manifest(IMAGE), ed25519.Ed25519PrivateKey.generate()
+    manifest, edward = suit.suit_manifest(IMAGE), ed25519.Ed25519PrivateKey.generate()
     keys = {**publics(people), "edward": edward.public_key()}
     for algorithm in (suit.ES256, suit.ESP256, suit.EDDSA, suit.ED25519):
         payload = suit.to_be_signed(manifest, algorithm)
-        given = suit.raw(people["anna"].sign(payload, ec.ECDSA(hashes.SHA256()))), edward.sign(payload)
-        made = suit.envelope(manifest, [suit.CoseSignature(one, algorithm) for one in given])
+        given = suit.raw_signature(people["anna"].sign(payload, ec.ECDSA(hashes.SHA256()))), edward.sign(payload)
+        made = suit.suit_envelope(manifest, [suit.CoseSignature(one, algorithm) for one in given])
         _, body, signatures = suit.read_envelope(made)
         assert [one.algorithm for one in signatures] == [algorithm] * 2
         who = {"anna"} if algorithm in {suit.ES256, suit.ESP256} else {"edward"}
-        assert suit.signers(body, signatures, keys) == who
+        assert suit.manifest_signers(body, signatures, keys) == who
         again = [suit.CoseSignature(one, suit.ES256 if algorithm != suit.ES256 else suit.ESP256) for one in signatures]
-        assert suit.signers(body, again, keys) == set()
+        assert suit.manifest_signers(body, again, keys) == set()
     with pytest.raises(InvalidError):
-        suit.read_envelope(suit.envelope(manifest, [suit.CoseSignature(bytes(64), -35)]))
+        suit.read_envelope(suit.suit_envelope(manifest, [suit.CoseSignature(bytes(64), -35)]))

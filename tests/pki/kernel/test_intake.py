@@ -45,8 +45,8 @@ PARSERS = {
     "JSON": lambda: strict_json.read_json(b'[{"b":{"a":1,"\\u0061":2}}]', max_bytes=100),
     "JSON of foreign clients": lambda: strict_json.read_json(b'{"a":1,"a":2}', max_bytes=100, lenient=True),
     "DDI": lambda: dialect._read(asked(b'{"data":{},"data":{}}')),
-    "device protocol in JSON": lambda: codec.decode(asked(b'{"a":1,"a":2}'), None),
-    "device protocol in CBOR": lambda: codec.decode(asked(CBOR_TWICE, codec.CBOR), None),
+    "device protocol in JSON": lambda: codec.decode_body(asked(b'{"a":1,"a":2}'), None),
+    "device protocol in CBOR": lambda: codec.decode_body(asked(CBOR_TWICE, codec.CBOR), None),
     "CBOR": lambda: cbor.loads(CBOR_TWICE, max_bytes=100),
     "SUIT": lambda: suit.read_envelope(SUIT_TWICE),
     "bundle.json": lambda: reader.parse_manifest(twice({"schema": 1}, "schema")),
@@ -117,24 +117,24 @@ def test_text_that_cannot_be_stored_is_refused_with_its_place(text):
 )
 def test_names_hold_printable_characters_only(char):
     with pytest.raises(InvalidError, match=r"`name` holds the character U\+"):
-        intake.identifier(f"a{char}b", "name")
+        intake.check_identifier(f"a{char}b", "name")
 
 
 def test_names_are_kept_in_composed_form_and_other_scripts_are_names():
-    assert intake.identifier("Mu\u0308nchen", "name") == "München"
+    assert intake.check_identifier("Mu\u0308nchen", "name") == "München"
     for name in ("Зал 3", "工場-1", "قاعة", "ห้อง", "na\u0308ive 🙂"):
-        assert intake.identifier(name, "name")
+        assert intake.check_identifier(name, "name")
     with pytest.raises(InvalidError, match="longer than 3 characters"):
-        intake.identifier("abcd", "name", most=3)
+        intake.check_identifier("abcd", "name", most=3)
     with pytest.raises(InvalidError, match="longer than 5 bytes"):
         intake.read_text("äöü", "name", most=3, most_bytes=5)
 
 
 def test_free_text_is_replaced_cut_and_marked_never_refused():
-    assert intake.kept("a\0b\u202ec\ud800", 40) == "a\ufffdb\ufffdc\ufffd [characters replaced]"
-    cut = intake.kept("x" * 100, 40)
+    assert intake.kept_text("a\0b\u202ec\ud800", 40) == "a\ufffdb\ufffdc\ufffd [characters replaced]"
+    cut = intake.kept_text("x" * 100, 40)
     assert (len(cut), cut.endswith("x [cut]")) == (40, True)
-    assert intake.kept("fine\n\ttext", 40) == "fine\n\ttext"
+    assert intake.kept_text("fine\n\ttext", 40) == "fine\n\ttext"
 
 
 def test_a_hostile_document_is_walked_without_recursion():

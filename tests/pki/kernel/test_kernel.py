@@ -33,7 +33,7 @@ def test_every_role_may_look_and_no_role_may_not():
 
 
 def test_a_device_speaks_for_itself_only():
-    device = actor.device("default", "d1")
+    device = actor.device_actor("default", "d1")
     device.require_device("d1")
     with pytest.raises(DeniedError):
         device.require_device("d2")

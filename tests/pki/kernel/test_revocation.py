@@ -134,10 +134,10 @@ def test_a_shard_speaks_for_its_own_certificates_only(ca):
     whole = revocation.read_lists(ca.crl(number(1), serials=[9]), ca.certificate)
     point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls[1])], None, None, None)
     named, bare = ca.issue(x509.CRLDistributionPoints([point])), ca.issue()
-    assert revocation.covering(named, shards) == [shards[1]]
-    assert revocation.covering(bare, shards) == []
+    assert revocation.covering_lists(named, shards) == [shards[1]]
+    assert revocation.covering_lists(bare, shards) == []
     both = revocation.succeed_lists(whole, shards)
     assert whole[0] in both
-    assert whole[0] in revocation.covering(bare, both)
+    assert whole[0] in revocation.covering_lists(bare, both)
     with pytest.raises(InvalidError, match="same distribution point"):
         revocation.read_lists(text + ca.crl(number(2), idp(urls[0])), ca.certificate)

@@ -29,31 +29,31 @@ def by_the_book(leaves):
     split = 1
     while split * 2 < len(leaves):
         split *= 2
-    return merkle.node(by_the_book(leaves[:split]), by_the_book(leaves[split:]))
+    return merkle.hash_node(by_the_book(leaves[:split]), by_the_book(leaves[split:]))
 
 
 @pytest.mark.parametrize("size", range(9))
 def test_roots_are_those_of_the_published_vectors(size):
-    leaves = [merkle.leaf(bytes.fromhex(one)) for one in LEAVES[:size]]
-    assert merkle.root(leaves).hex() == ROOTS[size]
+    leaves = [merkle.hash_leaf(bytes.fromhex(one)) for one in LEAVES[:size]]
+    assert merkle.tree_root(leaves).hex() == ROOTS[size]
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=70))
 def test_a_growing_tree_has_the_root_of_the_recursive_definition(leaves):
-    assert merkle.root(leaves) == by_the_book(leaves)
+    assert merkle.tree_root(leaves) == by_the_book(leaves)
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40, unique=True), st.data())
 def test_every_leaf_and_its_place_count(leaves, data):
     at = data.draw(st.integers(0, len(leaves) - 1))
-    assert merkle.root(leaves[:at] + leaves[at + 1 :]) != merkle.root(leaves)
+    assert merkle.tree_root(leaves[:at] + leaves[at + 1 :]) != merkle.tree_root(leaves)
     if len(leaves) > 1:
         other = data.draw(st.integers(0, len(leaves) - 1).filter(lambda one: one != at))
         swapped = list(leaves)
         swapped[at], swapped[other] = swapped[other], swapped[at]
-        assert merkle.root(swapped) != merkle.root(leaves)
+        assert merkle.tree_root(swapped) != merkle.tree_root(leaves)
 
 
 def test_a_leaf_cannot_pass_for_a_node():
-    left, right = merkle.leaf(b"a"), merkle.leaf(b"b")
-    assert merkle.leaf(left + right) != merkle.node(left, right)
+    left, right = merkle.hash_leaf(b"a"), merkle.hash_leaf(b"b")
+    assert merkle.hash_leaf(left + right) != merkle.hash_node(left, right)

@@ -45,14 +45,14 @@ def test_a_row_is_written_as_the_orm_writes_it(domain, model):
     theirs = Device.objects.create(name="one", **values)
     expected = raw(theirs.pk)
     Device.objects.filter(pk=theirs.pk).delete()
-    ours = prepared_sql.create(Device, name="one", **values)
+    ours = prepared_sql.insert_row(Device, name="one", **values)
     assert {**raw(ours.pk), "id": 0} == {**expected, "id": 0}
     assert (ours.domain, ours.hardware_model, ours._state.adding) == (domain, model, False)
 
 
 def test_a_row_is_read_as_the_orm_reads_it(domain, model):
     made = Device.objects.create(name="one", **device_values(domain, model))
-    theirs, ours = Device.objects.get(pk=made.pk), prepared_sql.get(Device, domain_id=domain.pk, name="one")
+    theirs, ours = Device.objects.get(pk=made.pk), prepared_sql.get_row(Device, domain_id=domain.pk, name="one")
     for field in Device._meta.concrete_fields:
         mine, other = getattr(ours, field.attname), getattr(theirs, field.attname)
         assert (type(mine), bytes(mine) if field.name == "salt" else mine) == (
@@ -62,8 +62,8 @@ def test_a_row_is_read_as_the_orm_reads_it(domain, model):
 
 
 def test_defaults_are_the_fields_own(domain, model):
-    device = prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
-    twin = prepared_sql.create(Twin, device=device)
+    device = prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one")
+    twin = prepared_sql.insert_row(Twin, device=device)
     again = Device.objects.select_related("twin").get(pk=device.pk)
     assert (again.state, again.tags, again.parent_id, again.site) == ("pending", [], None, "")
     assert again.public_id.version == 7
@@ -75,40 +75,40 @@ def test_fields_are_changed_and_others_left(domain, model):
     made = EnrolmentToken.objects.create(
         domain=domain, hardware_model=model, secret_hash="x", expires_at=AT, created_by="anna"
     )
-    found = prepared_sql.get(EnrolmentToken, secret_hash="x")
+    found = prepared_sql.get_row(EnrolmentToken, secret_hash="x")
     found.used_at, found.used_spki, found.created_by = AT + timedelta(1), "key", "not written"
-    prepared_sql.update(found, "used_at", "used_spki")
+    prepared_sql.update_row(found, "used_at", "used_spki")
     made.refresh_from_db()
     assert (made.used_at, made.used_spki, made.created_by) == (AT + timedelta(1), "key", "anna")
 
 
 def test_no_row_is_none_and_a_wrong_name_is_a_mistake(domain, model):
-    assert prepared_sql.get(Device, name="nobody") is None
-    assert prepared_sql.values(Device, ("name",), name="nobody") is None
+    assert prepared_sql.get_row(Device, name="nobody") is None
+    assert prepared_sql.row_values(Device, ("name",), name="nobody") is None
     with pytest.raises(TypeError, match="nickname"):
-        prepared_sql.create(Device, domain=domain, hardware_model=model, name="one", nickname="two")
+        prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one", nickname="two")
 
 
 def test_what_the_database_refuses_is_refused_as_the_orm_says_it(domain, model):
-    prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
+    prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one")
     with pytest.raises(IntegrityError), transaction.atomic():
-        prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
+        prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one")
     assert Device.objects.filter(domain=domain).count() == 1
 
 
 def test_values_never_become_part_of_a_statement(domain, model):
     name = "x'); DROP TABLE devices_device; -- %s ?"
-    prepared_sql.create(Device, domain=domain, hardware_model=model, name=name)
-    assert prepared_sql.get(Device, name=name).name == name
+    prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name=name)
+    assert prepared_sql.get_row(Device, name=name).name == name
 
 
 def test_after_an_error_in_a_transaction_nothing_more_is_written(domain, model):
-    prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
+    prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one")
     with transaction.atomic():
         with pytest.raises(IntegrityError):
-            prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
+            prepared_sql.insert_row(Device, domain=domain, hardware_model=model, name="one")
         with pytest.raises(transaction.TransactionManagementError):
-            prepared_sql.create(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
+            prepared_sql.insert_row(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
 
 
 def test_many_rows_are_written_by_few_statements_value_for_value(domain, model, monkeypatch):

@@ -26,7 +26,7 @@ def issued(domain):
     der, _ = csr()
     key = str(uuid.uuid4())
     return certificates.issue_device(
-        actor=actors.device(domain.slug, key), csr=der, device_key=key, device_name="sensor"
+        actor=actors.device_actor(domain.slug, key), csr=der, device_key=key, device_name="sensor"
     ).certificate
 
 
@@ -36,10 +36,10 @@ def stranger(signer, offline, domain):
     from fleet.officer import authority
 
     slug = f"s{uuid.uuid4().hex[:8]}"
-    who = actors.system(slug, "test")
+    who = actors.system_actor(slug, "test")
     made = domains.create(actor=who, slug=slug, name="Stranger", host_names=[f"{slug}.example"])
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    issued = authority.certify(offline / "root-ca", authorities.csr(actor=who, name="Stranger CA"))
+    issued = authority.certify_issuing_ca(offline / "root-ca", authorities.issuing_csr(actor=who, name="Stranger CA"))
     authorities.install(actor=who, certificate=issued, root=root)
     return made
 
@@ -78,7 +78,7 @@ def test_a_revocation_stays(domain, issued):
 def test_a_revocation_survives_a_restore(domain, issued, journal_files):
     certificates.revoke(actor=system(domain), fingerprint=issued.fingerprint, reason="keyCompromise")
     Certificate.objects.filter(pk=issued.pk).update(revoked_at=None, revocation_reason="")
-    assert restore_check.resume().applied == {"revoked": 1}
+    assert restore_check.resume_after_restore().applied == {"revoked": 1}
     back = selectors.certificate_by_fingerprint(issued.fingerprint)
     assert back.revoked_at
     assert back.revocation_reason == "keyCompromise"
@@ -94,7 +94,7 @@ def test_a_revocation_that_failed_leaves_the_fact_and_the_next_start_applies_it(
         fail()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at is None
     assert [fact["kind"] for fact in journal.read_facts()] == ["revoked"]
-    restore_check.require()
+    restore_check.require_current()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at
 
 
@@ -104,7 +104,9 @@ def test_only_a_security_officer_revokes(domain, issued, roles):
         certificates.revoke(actor=person(domain, *roles), fingerprint=issued.fingerprint, reason="keyCompromise")
     with pytest.raises(DeniedError):
         certificates.revoke(
-            actor=actors.device(domain.slug, issued.subject_key), fingerprint=issued.fingerprint, reason="keyCompromise"
+            actor=actors.device_actor(domain.slug, issued.subject_key),
+            fingerprint=issued.fingerprint,
+            reason="keyCompromise",
         )
 
 
@@ -125,23 +127,24 @@ def test_how_a_certificate_stands_at_each_moment(domain, issued):
         issued.not_after + DEVICE.grace: CertificateStanding.RENEWABLE,
         issued.not_after + DEVICE.grace + second: CertificateStanding.EXPIRED,
     }
-    assert {at: certificates.standing(issued, at) for at in moments} == moments
+    assert {at: certificates.certificate_status(issued, at) for at in moments} == moments
     issued.authority.not_after = issued.not_before + second
-    assert certificates.standing(issued, issued.not_before + 2 * second) is CertificateStanding.EXPIRED
+    assert certificates.certificate_status(issued, issued.not_before + 2 * second) is CertificateStanding.EXPIRED
     issued.revoked_at = issued.not_before
-    assert {certificates.standing(issued, at) for at in moments} == {CertificateStanding.REVOKED}
+    assert {certificates.certificate_status(issued, at) for at in moments} == {CertificateStanding.REVOKED}
 
 
 def test_no_selector_or_service_reaches_into_another_domain(domain, issued, stranger):
     slug = stranger.slug
     with pytest.raises(NotFoundError):
-        selectors.certificate(actor=actors.system(slug, "test"), fingerprint=issued.fingerprint)
-    assert selectors.certificates_of(actor=actors.system(slug, "test"), subject_key=issued.subject_key) == []
-    assert not selectors.certificates(actor=actors.system(slug, "test")).exists()
-    mine = {one.fingerprint for one in selectors.authorities(actor=system(domain)) if one.kind == "issuing"}
-    assert not mine & {one.fingerprint for one in selectors.authorities(actor=actors.system(slug, "test"))}
+        selectors.get_certificate(actor=actors.system_actor(slug, "test"), fingerprint=issued.fingerprint)
+    assert selectors.certificates_of(actor=actors.system_actor(slug, "test"), subject_key=issued.subject_key) == []
+    assert not selectors.list_certificates(actor=actors.system_actor(slug, "test")).exists()
+    mine = {one.fingerprint for one in selectors.list_authorities(actor=system(domain)) if one.kind == "issuing"}
+    assert not mine & {one.fingerprint for one in selectors.list_authorities(actor=actors.system_actor(slug, "test"))}
     assert {
-        one.domain.slug for one in selectors.ledger_entries(actor=actors.system(slug, "test")).select_related("domain")
+        one.domain.slug
+        for one in selectors.ledger_entries(actor=actors.system_actor(slug, "test")).select_related("domain")
     } == {slug}
     with pytest.raises(NotFoundError):
         certificates.revoke(actor=system(stranger), fingerprint=issued.fingerprint, reason="keyCompromise")
@@ -152,16 +155,16 @@ def test_a_certificate_of_another_domain_cannot_be_kept_in_this_one(domain, issu
     der = bytes(issued.der)
     issued.delete()
     with pytest.raises((InvalidError, NotFoundError)):
-        certificates.keep(domain=stranger, der=der)
+        certificates.keep_certificate(domain=stranger, der=der)
 
 
 @pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "../x", "a" * 41, "ä"])
 def test_a_domain_has_a_slug_that_fits_into_names(slug):
     with pytest.raises(InvalidError, match="slug"):
-        domains.create(actor=actors.system("x", "test"), slug=slug, name="X", host_names=[])
+        domains.create(actor=actors.system_actor("x", "test"), slug=slug, name="X", host_names=[])
 
 
 def test_a_host_name_belongs_to_one_domain(domain):
     taken = domain.host_names[0].upper()
     with pytest.raises(ConflictError, match="belongs to another"):
-        domains.create(actor=actors.system("x", "test"), slug="x-second", name="X", host_names=[taken])
+        domains.create(actor=actors.system_actor("x", "test"), slug="x-second", name="X", host_names=[taken])

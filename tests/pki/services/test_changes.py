@@ -47,7 +47,7 @@ def test_nothing_is_news_at_first(feed):
 
 
 def test_what_another_process_commits_is_news_once(feed):
-    in_thread(lambda: changes.note("a", "b")).join()
+    in_thread(lambda: changes.note_changes("a", "b")).join()
     assert feed.news().subjects == ("a", "b")
     assert feed.news() == changes.News()
 
@@ -55,7 +55,7 @@ def test_what_another_process_commits_is_news_once(feed):
 def test_what_is_rolled_back_is_no_news(feed):
     def act():
         with transaction.atomic():
-            changes.note("a")
+            changes.note_changes("a")
             transaction.set_rollback(True)
 
     in_thread(act).join()
@@ -63,7 +63,7 @@ def test_what_is_rolled_back_is_no_news(feed):
 
 
 def test_a_note_about_everything_says_so(feed):
-    in_thread(changes.note).join()
+    in_thread(changes.note_changes).join()
     assert feed.news().everything
 
 
@@ -74,7 +74,7 @@ def test_a_reader_that_slept_reads_everything_anew(feed):
 
 def test_so_much_at_once_is_read_as_a_whole(feed, monkeypatch):
     monkeypatch.setattr(changes, "MOST_AT_ONCE", 3)
-    in_thread(lambda: changes.note("a", "b", "c", "d")).join()
+    in_thread(lambda: changes.note_changes("a", "b", "c", "d")).join()
     assert feed.news().everything
 
 
@@ -83,13 +83,13 @@ def test_a_later_commit_with_an_earlier_number_is_not_missed(feed):
 
     def slow():
         with transaction.atomic():
-            changes.note("slow")
+            changes.note_changes("slow")
             begun.set()
             go.wait(10)
 
     thread = in_thread(slow)
     begun.wait(10)
-    in_thread(lambda: changes.note("quick")).join()
+    in_thread(lambda: changes.note_changes("quick")).join()
     assert feed.news().subjects == ("quick",)
     go.set()
     thread.join()
@@ -101,7 +101,7 @@ def test_no_commit_is_missed_while_many_write(feed):
     def write(name):
         for number in range(250):
             with transaction.atomic():
-                changes.note(f"{name}-{number}")
+                changes.note_changes(f"{name}-{number}")
 
     threads = [in_thread(lambda name=name: write(name)) for name in range(4)]
     seen = []
@@ -112,8 +112,8 @@ def test_no_commit_is_missed_while_many_write(feed):
 
 
 def test_old_rows_are_forgotten(feed):
-    changes.note("old")
+    changes.note_changes("old")
     Change.objects.update(at="2020-01-01T00:00:00Z")
-    changes.note("new")
-    assert changes.prune() == 1
+    changes.note_changes("new")
+    assert changes.prune_changes() == 1
     assert [one.subject for one in Change.objects.all()] == ["new"]

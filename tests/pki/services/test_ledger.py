@@ -26,9 +26,9 @@ def test_entries_are_put_in_order_once_and_their_head_is_signed_inside_and_outsi
     places = LedgerOrder.objects.filter(domain=domain).order_by("index")
     assert [place.index for place in places] == list(range(head.size))
     leaves = [bytes.fromhex(place.entry.leaf_hash) for place in places]
-    assert head.root_hash == merkle.root(leaves).hex()
-    assert list(journal.heads())[-1]["sig"] == head.signature
-    assert ledger.sequence(domain=domain) is None
+    assert head.root_hash == merkle.tree_root(leaves).hex()
+    assert list(journal.published_heads())[-1]["sig"] == head.signature
+    assert ledger.sequence_leaves(domain=domain) is None
     assert book("c").size == head.size + 1
     report = verify(domain)
     assert report.ok, report.problems
@@ -176,7 +176,7 @@ def rewrite(domain, **changes):
     places = LedgerOrder.objects.filter(domain=domain).order_by("index").select_related("entry")
     leaves = [bytes.fromhex(place.entry.leaf_hash) for place in places]
     for head in LedgerHead.objects.filter(domain=domain):
-        LedgerHead.objects.filter(pk=head.pk).update(root_hash=merkle.root(leaves[: head.size]).hex())
+        LedgerHead.objects.filter(pk=head.pk).update(root_hash=merkle.tree_root(leaves[: head.size]).hex())
 
 
 def test_a_whole_ledger_rewritten_in_the_database_is_found_by_the_heads_outside(book, domain, owner):
@@ -191,7 +191,7 @@ def test_heads_outside_that_were_rewritten_too_lack_the_signature(book, domain, 
     rewrite(domain, object_key="someone else")
     path = journal_files / "heads.jsonl"
     new = ledger_head(actor=system(domain)).root_hash
-    lines = [json.dumps({**head, "root": new}) + "\n" for head in journal.heads()]
+    lines = [json.dumps({**head, "root": new}) + "\n" for head in journal.published_heads()]
     path.write_text("".join(lines))
     problems = verify(domain).problems
     assert any("no valid signature" in problem for problem in problems)
@@ -232,9 +232,9 @@ def test_another_domains_heads_and_entries_play_no_part(book, domain, signer, of
     book("a")
     from pki.services import domains
 
-    other = domains.create(actor=actors.system("other-book", "test"), slug="other-book", name="O", host_names=[])
+    other = domains.create(actor=actors.system_actor("other-book", "test"), slug="other-book", name="O", host_names=[])
     signing.signer_client("admin").create_online_keys("other-book")
-    ledger.sequence(domain=other)
+    ledger.sequence_leaves(domain=other)
     assert verify(other).entries == 1
     report = verify(domain)
     assert report.ok, report.problems
@@ -243,16 +243,16 @@ def test_another_domains_heads_and_entries_play_no_part(book, domain, signer, of
 def test_only_people_of_the_domain_and_the_system_may_verify(domain):
     ledger_check.verify_ledger(actor=person(domain, "viewer"))
     with pytest.raises(DeniedError):
-        ledger_check.verify_ledger(actor=actors.device(domain.slug, "x"))
+        ledger_check.verify_ledger(actor=actors.device_actor(domain.slug, "x"))
 
 
 def test_a_leaf_that_was_passed_over_gets_its_place_when_all_are_looked_at(book, domain):
     index = book("a").size
     late, early = (ledger.record(actor=system(domain), action="test.done", thing=("test", name)) for name in "bc")
     LedgerOrder.objects.create(domain=domain, index=index, entry=early)
-    ledger.sequence(domain=domain)
+    ledger.sequence_leaves(domain=domain)
     Recent.forget_all()  # as after an hour, and in another process
-    ledger.sequence(domain=domain)
+    ledger.sequence_leaves(domain=domain)
     assert LedgerOrder.objects.get(entry=late).index == index + 1
 
 
@@ -261,4 +261,4 @@ def test_more_leaves_than_one_transaction_takes_get_their_places_in_one_go(book,
     size = book("a").size
     for number in range(10):
         ledger.record(actor=system(domain), action="test.done", thing=("test", number))
-    assert ledger.sequence(domain=domain).size == size + 10
+    assert ledger.sequence_leaves(domain=domain).size == size + 10

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from fleet.jobs.table import jobs
+from fleet.jobs.table import list_jobs
 from pki.kernel.recent import Recent
 from pki.ledger import merkle, proofs
 from pki.models import LedgerEntry, LedgerNode, LedgerOrder
@@ -35,7 +35,7 @@ def expected_nodes(domain):
     """Return all nodes that a log has, by level and index, from its leaves alone."""
     known = leaves(domain)
     return {
-        (level, index): merkle.root(known[index << level : index + 1 << level]).hex()
+        (level, index): merkle.tree_root(known[index << level : index + 1 << level]).hex()
         for level in (ledger_nodes.HIGH, ledger_nodes.LOW)
         for index in range(len(known) >> level)
     }
@@ -59,17 +59,17 @@ def path_of(found):
 
 def assert_included(domain, places):
     for row in LedgerOrder.objects.filter(domain=domain, index__in=places).select_related("entry__domain"):
-        found = ledger_proofs.inclusion(actor=system(domain), entry=str(row.entry.public_id))
+        found = ledger_proofs.prove_inclusion(actor=system(domain), entry=str(row.entry.public_id))
         leaf = bytes.fromhex(ledger.leaf_hash(row.entry))
-        assert proofs.includes(leaf, row.index, found.size, path_of(found), bytes.fromhex(found.root)), row.index
+        assert proofs.path_includes(leaf, row.index, found.size, path_of(found), bytes.fromhex(found.root)), row.index
 
 
 def assert_consistent(domain, sizes):
     known = leaves(domain)
     for old in sizes:
-        found = ledger_proofs.consistency(actor=system(domain), old=old)
+        found = ledger_proofs.prove_consistency(actor=system(domain), old=old)
         root = bytes.fromhex(found.new_root)
-        assert proofs.consistent(old, merkle.root(known[:old]), found.new_size, root, path_of(found)), old
+        assert proofs.path_extends(old, merkle.tree_root(known[:old]), found.new_size, root, path_of(found)), old
 
 
 def statements(run):
@@ -80,7 +80,7 @@ def statements(run):
 
 def work(domain):
     """Do one run of the sequencer's job."""
-    next(job for job in jobs() if job.name == "ledger").run(domain)
+    next(job for job in list_jobs() if job.name == "ledger").run(domain)
 
 
 @pytest.mark.django_db
@@ -139,7 +139,7 @@ def test_a_log_of_thousands_has_its_nodes_and_a_proof_asks_little(book, domain):
     for place in (0, 255, 256, 1700, size - 1):
         assert len(statements(lambda place=place: assert_included(domain, [place]))) <= MOST_QUERIES + 1
     for old in (1, 256, 1700, size - 1):
-        asked = statements(lambda old=old: ledger_proofs.consistency(actor=system(domain), old=old))
+        asked = statements(lambda old=old: ledger_proofs.prove_consistency(actor=system(domain), old=old))
         assert len(asked) <= MOST_QUERIES
 
 
@@ -148,7 +148,7 @@ def test_a_proof_asks_as_much_of_many_blocks_as_of_a_few(book, domain, small):
     def most():
         size = signed_head(actor=system(domain)).size
         return max(
-            len(statements(lambda old=old: ledger_proofs.consistency(actor=system(domain), old=old)))
+            len(statements(lambda old=old: ledger_proofs.prove_consistency(actor=system(domain), old=old)))
             for old in range(1, size)
         )
 
@@ -162,7 +162,7 @@ def test_a_proof_asks_as_much_of_many_blocks_as_of_a_few(book, domain, small):
 def test_a_proof_computes_a_missing_block_by_one_look_at_its_leaves(book, domain, small):
     size = book(*map(str, range(70))).size
     forget_nodes(domain)
-    asked = statements(lambda: ledger_proofs.consistency(actor=system(domain), old=size - 1))
+    asked = statements(lambda: ledger_proofs.prove_consistency(actor=system(domain), old=size - 1))
     blocks = (size >> ledger_nodes.HIGH) + 1
     assert len([one for one in asked if "leaf_hash" in one]) <= blocks + 2
 
@@ -201,7 +201,7 @@ def test_proofs_at_the_same_time_compute_the_same_nodes_once(real, small):
     with transaction.atomic():
         for name in range(70):
             ledger.record(actor=system(real), action="thing.done", thing=("thing", name))
-    size = ledger.sequence(domain=real).size
+    size = ledger.sequence_leaves(domain=real).size
     forget_nodes(real)
     start, failed = threading.Barrier(6), []
 

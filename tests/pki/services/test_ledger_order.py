@@ -19,7 +19,7 @@ def test_only_entries_above_the_settled_ones_are_read(book, domain):
     book("a", "b", "c")
     last = LedgerEntry.objects.filter(domain=domain).latest("id").pk
     with CaptureQueriesContext(connection) as asked:
-        assert ledger.sequence(domain=domain) is None
+        assert ledger.sequence_leaves(domain=domain) is None
     looks = [query["sql"] for query in asked if 'pki_ledgerorder"."id" IS NULL' in query["sql"]]
     assert len(looks) == 1
     assert f'"pki_ledgerentry"."id" > {last}' in looks[0]
@@ -52,7 +52,7 @@ class Writer:
 
 
 def write(domain, name):
-    ledger.record(actor=actors.system(domain.slug, "test"), action="test.done", thing=("test", name))
+    ledger.record(actor=actors.system_actor(domain.slug, "test"), action="test.done", thing=("test", name))
 
 
 def commit(domain, name):
@@ -88,16 +88,16 @@ def placed(domain):
 
 def test_an_entry_that_is_committed_after_later_ones_gets_its_place(real):
     commit(real, "first")
-    ledger.sequence(domain=real)
+    ledger.sequence_leaves(domain=real)
     late = Writer(real, "late")
     for number in range(5):  # looks go on, and the place would move on if it ignored who still writes
         commit(real, f"later-{number}")
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
     hidden = LedgerEntry.objects.filter(domain=real).order_by("id").values_list("id", flat=True)[1]
     assert place_of(real.pk).settled < hidden - 1
     assert "late" not in placed(real)
     late.end()
-    ledger.sequence(domain=real)
+    ledger.sequence_leaves(domain=real)
     assert placed(real) == ["first", *(f"later-{number}" for number in range(5)), "late"]
 
 
@@ -105,12 +105,12 @@ def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
     lost = Writer(real, "lost")
     commit(real, "kept")
     for _ in range(3):
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
     assert place_of(real.pk).settled == 0
     lost.end(keep=False)
     wait_for_earlier_writers()
     for _ in range(3):
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
     assert place_of(real.pk).settled == LedgerEntry.objects.filter(domain=real).latest("id").pk
     assert placed(real) == ["kept"]
 
@@ -118,12 +118,12 @@ def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
 def test_no_entry_is_left_out_whatever_the_order_of_commits(real):
     for turn in range(6):
         one, other = Writer(real, f"{turn}-one"), Writer(real, f"{turn}-other")
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
         (other if turn % 2 else one).end()
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
         commit(real, f"{turn}-third")
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
         (one if turn % 2 else other).end()
-        ledger.sequence(domain=real)
+        ledger.sequence_leaves(domain=real)
     names = [f"{turn}-{name}" for turn in range(6) for name in ("one", "other", "third")]
     assert sorted(placed(real)) == sorted(names)

@@ -22,7 +22,7 @@ VERIFIER = ROOT / "pki/ledger/verifier.py"
 def included(found, entry):
     path = [bytes.fromhex(one) for one in found.path]
     leaf = bytes.fromhex(ledger.leaf_hash(entry))
-    return proofs.includes(leaf, found.index, found.size, path, bytes.fromhex(found.root))
+    return proofs.path_includes(leaf, found.index, found.size, path, bytes.fromhex(found.root))
 
 
 def test_every_entry_has_a_proof_and_every_older_head_a_consistency(book, domain):
@@ -31,11 +31,11 @@ def test_every_entry_has_a_proof_and_every_older_head_a_consistency(book, domain
     book("d", "e")
     who = person(domain, "viewer")
     for entry in LedgerEntry.objects.filter(domain=domain):
-        assert included(ledger_proofs.inclusion(actor=who, entry=str(entry.public_id)), entry)
-    found = ledger_proofs.consistency(actor=who, old=old.size)
+        assert included(ledger_proofs.prove_inclusion(actor=who, entry=str(entry.public_id)), entry)
+    found = ledger_proofs.prove_consistency(actor=who, old=old.size)
     path = [bytes.fromhex(one) for one in found.path]
     roots = bytes.fromhex(old.root_hash), bytes.fromhex(found.new_root)
-    assert proofs.consistent(old.size, roots[0], found.new_size, roots[1], path)
+    assert proofs.path_extends(old.size, roots[0], found.new_size, roots[1], path)
 
 
 def test_large_trees_keep_the_hashes_of_their_parts(book, domain):
@@ -43,7 +43,7 @@ def test_large_trees_keep_the_hashes_of_their_parts(book, domain):
     who = system(domain)
     entries = list(LedgerEntry.objects.filter(domain=domain).order_by("id"))
     for entry in (entries[0], entries[255], entries[256], entries[-1]):
-        assert included(ledger_proofs.inclusion(actor=who, entry=str(entry.public_id)), entry)
+        assert included(ledger_proofs.prove_inclusion(actor=who, entry=str(entry.public_id)), entry)
     assert LedgerNode.objects.filter(domain=domain, level=8).count() == 2
 
 
@@ -51,11 +51,11 @@ def test_a_head_goes_on_from_the_edge_of_the_last_one(book, domain):
     for name in "abcdefg":
         book(name)
     leaves = [bytes.fromhex(ledger.leaf_hash(one)) for one in LedgerEntry.objects.filter(domain=domain).order_by("id")]
-    assert signed_head(actor=system(domain)).root_hash == merkle.root(leaves).hex()
+    assert signed_head(actor=system(domain)).root_hash == merkle.tree_root(leaves).hex()
 
 
 def exported(domain, path):
-    path.write_bytes(b"".join(ledger_proofs.export(actor=system(domain))))
+    path.write_bytes(b"".join(ledger_proofs.export_ledger(actor=system(domain))))
     return path
 
 
@@ -100,7 +100,7 @@ def test_an_export_with_an_invented_restore_does_not_verify(book, domain, owner,
     LedgerOrder.objects.filter(domain=domain, index__gte=kept).delete()
     LedgerEntry.objects.filter(domain=domain, order__isnull=True).delete()
     detail = {"epoch": 1, "lost_epoch": 0, "lost_size": lost.size, "lost_root": lost.root_hash}
-    who = actors.system(domain.slug, "restore")
+    who = actors.system_actor(domain.slug, "restore")
     row = ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
     LedgerOrder.objects.create(domain=domain, index=kept, entry=row)
     done = verify(exported(domain, tmp_path / "export.jsonl"))

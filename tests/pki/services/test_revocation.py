@@ -35,7 +35,7 @@ def revoke(domain, certificate, reason="superseded", lineage=None):
 
 def listed(certificate):
     serial = int(certificate.serial, 16)
-    path = crls.folder(certificate.authority.key_id) / f"{serial % 256:02x}.crl"
+    path = crls.crl_folder(certificate.authority.key_id) / f"{serial % 256:02x}.crl"
     return x509.load_der_x509_crl(path.read_bytes()).get_revoked_certificate_by_serial_number(serial)
 
 
@@ -55,60 +55,60 @@ def ask(domain, certificate, responders, algorithm=None, nonce=None):
 
 def test_the_first_run_publishes_all_shards_and_the_next_only_what_changed(domain):
     certificate = issue(domain)
-    assert crls.refresh(domain=domain) == 256
-    assert crls.refresh(domain=domain) == 0
+    assert crls.publish_due(domain=domain) == 256
+    assert crls.publish_due(domain=domain) == 0
     assert listed(certificate) is None
     revoke(domain, certificate, "keyCompromise")
-    assert crls.refresh(domain=domain) == 1
+    assert crls.publish_due(domain=domain) == 1
     assert listed(certificate).extensions.get_extension_for_class(x509.CRLReason).value.reason.name == "key_compromise"
 
 
 def test_numbers_of_lists_only_grow(domain):
-    crls.refresh(domain=domain)
+    crls.publish_due(domain=domain)
     row = CrlShard.objects.filter(domain=domain).first()
     numbers = [row.number]
     for _ in range(3):
-        crls.publish(domain=domain, row=row)
+        crls.publish_list(domain=domain, row=row)
         numbers.append(row.number)
     assert numbers == sorted(set(numbers))
 
 
 def test_a_worker_that_wakes_up_puts_no_older_list_over_a_newer_one(domain):
     certificate = issue(domain)
-    crls.refresh(domain=domain)
+    crls.publish_due(domain=domain)
     read_before = shard_of(certificate)
     revoke(domain, certificate, "keyCompromise")
-    assert crls.refresh(domain=domain) == 1
+    assert crls.publish_due(domain=domain) == 1
     number = shard_of(certificate).number
-    assert not crls.publish(domain=domain, row=read_before)
+    assert not crls.publish_list(domain=domain, row=read_before)
     assert listed(certificate) is not None
     assert shard_of(certificate).number == number
-    assert crls.refresh(domain=domain) == 1  # to be sure
+    assert crls.publish_due(domain=domain) == 1  # to be sure
 
 
 def test_what_is_revoked_while_its_list_is_signed_comes_out_with_the_next_one(domain):
     certificate = issue(domain)
-    crls.refresh(domain=domain)
+    crls.publish_due(domain=domain)
     row, now = shard_of(certificate), clock.now()
     entries = crls._entries(row, now)
     signed = signing.signer_client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
     revoke(domain, certificate, "keyCompromise")
     assert crls._put_in_place(row, entries, signed, now)
     assert listed(certificate) is None
-    assert crls.refresh(domain=domain) == 1
+    assert crls.publish_due(domain=domain) == 1
     assert listed(certificate) is not None
-    assert crls.refresh(domain=domain) == 0
+    assert crls.publish_due(domain=domain) == 0
 
 
 def test_a_list_stays_due_until_it_is_in_place(domain, monkeypatch, tmp_path):
     certificate = issue(domain)
-    crls.refresh(domain=domain)
+    crls.publish_due(domain=domain)
     revoke(domain, certificate)
     in_the_way = tmp_path / "file"
     in_the_way.touch()
-    monkeypatch.setattr(crls, "folder", lambda _key: in_the_way)
+    monkeypatch.setattr(crls, "crl_folder", lambda _key: in_the_way)
     with pytest.raises(OSError):
-        crls.refresh(domain=domain)
+        crls.publish_due(domain=domain)
     assert shard_of(certificate).dirty
 
 
@@ -185,4 +185,4 @@ def test_an_ordinary_reason_leaves_the_lineage_alone_unless_asked(domain):
 def test_the_preview_names_what_a_revocation_would_hit(domain):
     first = issue(domain)
     second = issue(domain, first)
-    assert [one.pk for one in certificates.descendants(first)] == [second.pk]
+    assert [one.pk for one in certificates.renewed_certificates(first)] == [second.pk]

@@ -58,7 +58,7 @@ def log(folder):
     return [json.loads(one) for one in (folder / "keys" / "signer.jsonl").read_text().splitlines()]
 
 
-def test_a_door_gets_a_device_certificate_built_by_the_signer_alone(line, domain):
+def test_a_listener_gets_a_device_certificate_built_by_the_signer_alone(line, domain):
     der, key = csr("CN asked for by the device")
     name = str(uuid.uuid4())
     answer = line("door", "issue_device", csr=der, device_key=name, device_name="sensor")
@@ -99,22 +99,22 @@ def test_each_role_is_refused_everything_that_is_not_its_own(line, signer, role)
     assert {one["op"] for one in refused} >= foreign
 
 
-def test_a_door_may_make_no_ca_sign_no_tuf_metadata_and_read_no_key():
+def test_a_listener_may_make_no_ca_sign_no_tuf_metadata_and_read_no_key():
     assert ROLES["door"] == {"issue_device", "sign_director", "sign_time", "oscore_secret"}
     everything = {name for names in ROLES.values() for name in names} | ANY
     assert not {name for name in everything if "export" in name or "private" in name or name == "sign"}
 
 
-def test_a_door_of_one_domain_gets_nothing_in_another(line, signer, offline):
+def test_a_listener_of_one_domain_gets_nothing_in_another(line, signer, offline):
     from pki.kernel import actor as actors
     from pki.services import authorities, domains
 
     slug = f"x{uuid.uuid4().hex[:8]}"
-    who = actors.system(slug, "test")
+    who = actors.system_actor(slug, "test")
     domains.create(actor=who, slug=slug, name="Other", host_names=[])
-    request = authorities.csr(actor=who, name="Other Issuing CA")
+    request = authorities.issuing_csr(actor=who, name="Other Issuing CA")
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    authorities.install(actor=who, certificate=authority.certify(offline / "root-ca", request), root=root)
+    authorities.install(actor=who, certificate=authority.certify_issuing_ca(offline / "root-ca", request), root=root)
     der, _ = csr()
     fields = {"csr": der, "device_key": str(uuid.uuid4()), "device_name": "x"}
     with pytest.raises(DeniedError, match="only"):

@@ -1,4 +1,4 @@
-"""The entries of the device doors, fed with anything: ``python -m tests.fuzz.doors TARGET SECONDS SEED`` (atheris).
+"""The entries of the device gateways, fed with anything: ``python -m tests.fuzz.listeners TARGET SECONDS SEED`` (atheris).
 
 A target returns quietly or raises one of our own refusals; any other exception, a hang or too much memory is a crash.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import devices.contract.configuration
-from fleet.management.benches import doors_storm
+from fleet.management.benches import listeners_storm
 from tests import environment
 
 TARGETS = ("coap", "cbor", "dtls", "oscore")
@@ -42,7 +42,7 @@ def coap():
         except (CoapError, ValueError):  # aiocoap's own: a text that is none, for one
             return
         with suppress(DomainError):
-            mapping.request(message, peer)
+            mapping.convert_request(message, peer)
 
     return run
 
@@ -59,7 +59,7 @@ def cbor():
         for form in ("application/cbor", "application/json"):
             asked = DeviceRequest(TransportPeer(), "POST", "/v1/x", "", "", data, {"content-type": form})
             with suppress(DomainError):
-                body = codec.decode(asked, None)
+                body = codec.decode_body(asked, None)
                 for parse in (telemetry.parse_batch, devices.contract.configuration.check_configuration):
                     with suppress(DomainError):
                         parse(body)
@@ -76,7 +76,7 @@ def corpus(target):
     from aiocoap.numbers import codes, types
 
     if target == "dtls":
-        first = doors_storm.hello()
+        first = listeners_storm.first_hello()
         return [bytes([how_far]) + len(first).to_bytes(2, "big") + first for how_far in (0, 0xF0, 255)]
     if target == "cbor":
         series = {"temp_c": {"at": int(time.time() * 1000), "step": 10, "values": [1.5, 2]}}

@@ -18,7 +18,7 @@ from pki.kernel.errors import DomainError, UnauthenticatedError
 View = Callable[..., HttpResponse]
 
 
-def actor(request: HttpRequest) -> Actor:
+def page_actor(request: HttpRequest) -> Actor:
     """Return the actor of a page request.
 
     Raises:
@@ -30,7 +30,7 @@ def actor(request: HttpRequest) -> Actor:
     return actor_for(request.user, "console", request_id.get())
 
 
-def page(view: View) -> View:
+def page_view(view: View) -> View:
     """Render domain errors of a view as an error page, or as JSON for our scripts."""
 
     @wraps(view)
@@ -54,7 +54,7 @@ def wants_json(request: HttpRequest) -> bool:
     return request.headers.get("accept") == "application/json"
 
 
-def act(request: HttpRequest, done: str, back: str, service: Callable[[], object]) -> HttpResponse:
+def run_form(request: HttpRequest, done: str, back: str, service: Callable[[], object]) -> HttpResponse:
     """Call a service for a form, show its result as a message, and redirect to a page.
 
     Args:

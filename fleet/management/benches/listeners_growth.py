@@ -4,13 +4,13 @@ import json
 import statistics
 
 from fleet.management.benches.ground import BenchSetUp, start_inner
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 MILLION = 1_000_000
 WRITERS, EACH, READERS = 4, 2500, 2
 
 
-def growth(made: BenchSetUp) -> list[BenchRow]:
+def measure_million(made: BenchSetUp) -> list[BenchRow]:
     """Measure with a million devices in the database; no server runs."""
     loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
     readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
@@ -19,7 +19,7 @@ def growth(made: BenchSetUp) -> list[BenchRow]:
             msg = "a reader did not start"
             raise RuntimeError(msg)
     writers = [start_inner(made, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
-    written = [one for writer in writers for one in json.loads(writer.communicate(timeout=600)[0])]
+    written = [figure for writer in writers for figure in json.loads(writer.communicate(timeout=600)[0])]
     at = dict(written)
     seen = [json.loads(reader.communicate(timeout=600)[0]) for reader in readers]
     late = sorted(1000 * (when - at[subject]) for one in seen for subject, when in one if subject in at)
@@ -28,8 +28,8 @@ def growth(made: BenchSetUp) -> list[BenchRow]:
     times = f"p50 {statistics.median(late):.0f} ms, worst {late[-1]:.0f} ms"
     feed = f"{WRITERS} writing processes, {len(at)} commits, {READERS} readers; {times}; {where}"
     return [
-        row("poll cache loaded at start", loaded["seconds"], "s", 10, where),
-        row("poll cache", loaded["bytes"], "bytes a device", 400, where),
-        row("a change is there for the next poll, p99", late[int(len(late) * 0.99)], "ms", 100, feed),
-        row("changes missed", missed, "changes", 0, feed),
+        bench_row("poll cache loaded at start", loaded["seconds"], "s", 10, where),
+        bench_row("poll cache", loaded["bytes"], "bytes a device", 400, where),
+        bench_row("a change is there for the next poll, p99", late[int(len(late) * 0.99)], "ms", 100, feed),
+        bench_row("changes missed", missed, "changes", 0, feed),
     ]

@@ -1,4 +1,4 @@
-"""Code that runs in a device door reads no key and gets no CA, codeSigning or foreign-domain certificate."""
+"""Code that runs in a device gateway reads no key and gets no CA, codeSigning or foreign-domain certificate."""
 
 import json
 import os
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.django_db
 def other(signer, offline):
     """Return a second domain with a CA of its own."""
     slug = f"o{uuid.uuid4().hex[:8]}"
-    who = actors.system(slug, "test")
+    who = actors.system_actor(slug, "test")
     domains.create(actor=who, slug=slug, name="Other", host_names=[])
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    issued = authority.certify(offline / "root-ca", authorities.csr(actor=who, name="Other CA"))
+    issued = authority.certify_issuing_ca(offline / "root-ca", authorities.issuing_csr(actor=who, name="Other CA"))
     authorities.install(actor=who, certificate=issued, root=root)
     return slug
 
@@ -44,8 +44,8 @@ def signers(folder):
     raise AssertionError(folder)
 
 
-@pytest.mark.skipif(not confine.available(), reason="this kernel has no Landlock")
-def test_a_door_that_was_taken_over_gets_at_nothing(signer, domain, other, offline):
+@pytest.mark.skipif(not confine.has_landlock(), reason="this kernel has no Landlock")
+def test_a_listener_that_was_taken_over_gets_at_nothing(signer, domain, other, offline):
     signing.signer_client("admin").create_online_keys(domain.slug)
     keys = sorted(str(path) for path in (signer / "keys" / domain.slug).glob("*.key"))
     secrets = [str(signer / "secrets" / name) for name in ("vault.key", "signer-admin", "signer-work", "signer-serve")]
@@ -53,7 +53,7 @@ def test_a_door_that_was_taken_over_gets_at_nothing(signer, domain, other, offli
     der, _ = csr()
     arguments = [str(signers(signer)), domain.slug, other, json.dumps(targets), der.hex(), str(uuid.uuid4())]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "attacks" / "door.py"), *arguments],
+        [sys.executable, str(ROOT / "tests" / "attacks" / "compromised_gateway.py"), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "FLEET_DIR": str(signer)},
         cwd=ROOT,
         capture_output=True,

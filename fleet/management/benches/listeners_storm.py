@@ -14,15 +14,15 @@ from OpenSSL import SSL
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import BenchSetUp
-from fleet.management.benches.http import client_context, connect
+from fleet.management.benches.http import client_context, connect_tls
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
-DOOR = "device-door-1"
+GATEWAY = "device-door-1"
 IDLE, SILENT = 5000, 40
 HELLOS, WARM_UP, AT_ONCE, HELLO_VERIFY = 100_000, 2000, 200, 3
 DEVICES, CALM, CALM_DEVICES, TIMEOUT = 20_000, 64, 3000, 10
@@ -40,18 +40,18 @@ class _Arrival(TypedDict):
     cpu: float
 
 
-def held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
     ready, end, counted = fork.Event(), fork.Event(), fork.Queue()
-    holder = fork.Process(target=_hold, args=(str(made.anchor), made.door, str(device), (ready, end, counted)))
+    holder = fork.Process(target=_hold, args=(str(made.anchor), made.device_port, str(device), (ready, end, counted)))
     holder.start()
     if not ready.wait(240):
         msg = "the idle connections could not be opened"
         raise RuntimeError(msg)
     said = peers.tlsload(
-        made.folder, Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
+        made.folder, Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
     )
     end.set()
     idle, silent = counted.get(timeout=60)
@@ -61,15 +61,15 @@ def held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         raise RuntimeError(msg)
     others = f"4 others polled {said['rps']:.0f}/s"
     detail = f"{IDLE} idle mTLS connections and {SILENT} silent TCP ones held; {others}; {load_average()}"
-    return [row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
+    return [bench_row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
 
 
-def storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Compare responses per second for simultaneous devices with those for sequential devices."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
     # By the clock and by the server's processor time: all clients share one core, and a failed hello costs them much.
-    ours, at_best = (one["answered"] / one["cpu"] for one in (all_at_once, calm))
+    ours, at_best = (arrival["answered"] / arrival["cpu"] for arrival in (all_at_once, calm))
     detail = (
         f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps90']:.0f} answers/s until "
         f"nine tenths had theirs after {all_at_once['seconds90']:.0f} s, all after {all_at_once['seconds']:.0f} s, "
@@ -80,8 +80,8 @@ def storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     by_cpu = ours / at_best if served else 0.0
     by_clock = all_at_once["rps90"] / calm["rps90"] if served else 0.0
     return [
-        row("handshake goodput in a storm, by the server's CPU", by_cpu, "ratio", 0.8, detail, least=True),
-        row(
+        bench_row("handshake goodput in a storm, by the server's CPU", by_cpu, "ratio", 0.8, detail, least=True),
+        bench_row(
             "handshake goodput in a storm, by the clock",
             by_clock,
             "ratio",
@@ -92,9 +92,9 @@ def storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     ]
 
 
-def flood(made: BenchSetUp) -> list[BenchRow]:
+def measure_flood(made: BenchSetUp) -> list[BenchRow]:
     """Measure the CoAP listener's memory growth under first hellos, without cookie, from many addresses and ports."""
-    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
+    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], first_hello()
     _hellos(port, datagram, 0, WARM_UP)
     before = _resident(pid)
     answered = _hellos(port, datagram, WARM_UP, HELLOS)
@@ -103,7 +103,7 @@ def flood(made: BenchSetUp) -> list[BenchRow]:
         msg = f"only {answered} of {HELLOS} hellos were answered"
         raise RuntimeError(msg)
     detail = f"{HELLOS} hellos from distinct (address, port) pairs, {answered} got a cookie request; {load_average()}"
-    return [row("growth of the CoAP listener under a flood of hellos", grown, "MB", 8, detail)]
+    return [bench_row("growth of the CoAP listener under a flood of hellos", grown, "MB", 8, detail)]
 
 
 def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
@@ -124,7 +124,7 @@ def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
     return answered
 
 
-def hello() -> bytes:
+def first_hello() -> bytes:
     """Return the first datagram of a DTLS client."""
     context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
     context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
@@ -141,14 +141,14 @@ def _resident(pid: int) -> int:
 
 def _come(made: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival:
     device = min(certs.glob("*.pem"))
-    arguments = [str(made.door), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
+    arguments = [str(made.device_port), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
     identity = [str(device), str(device.with_suffix(".key"))]
-    before = made.cpu(DOOR)
+    before = made.cpu(GATEWAY)
     done = subprocess.run(
         [made.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
     )
     figures: _Arrival = json.loads(done.stdout)
-    return {**figures, "cpu": made.cpu(DOOR) - before}
+    return {**figures, "cpu": made.cpu(GATEWAY) - before}
 
 
 def _stands(line: socket.socket) -> bool:
@@ -164,11 +164,11 @@ def _hold(anchor: str, port: int, device: str, signals: "tuple[Event, Event, Que
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     context = client_context(Path(anchor), Path(device))
-    held = [connect(context, port) for _ in range(IDLE)]
+    held = [connect_tls(context, port) for _ in range(IDLE)]
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]  # the listener waits ten seconds
     ready.set()
     end.wait(120)
     counted.put((sum(map(_stands, held)), sum(map(_stands, silent))))
-    for one in [*held, *silent]:
+    for sock in [*held, *silent]:
         with suppress(OSError):
-            one.close()
+            sock.close()

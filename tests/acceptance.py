@@ -1,4 +1,6 @@
-"""``make judge``: the long forms, with full counts and fixed seeds; results go to docs/reference/judged/, a file a part.
+"""The acceptance suite, ``make acceptance``: long forms with full counts and fixed seeds.
+
+Each part writes its results to a file in docs/reference/judged/.
 
 What the short forms in the suite sample, this runs whole: bit flips in signed images, malformed requests and
 reports, and drift without any fault (A/A). It exits 1 when anything was accepted that had to be refused.
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from tests import differences, environment, flips, mutations
 from tests.factories.artefacts import Makers, listed
-from tests.fuzz import doors, readers
+from tests.fuzz import listeners, readers
 
 COUNTS = {
     "bit flips": 1000,
@@ -35,7 +37,7 @@ COUNTS = {
 
 
 def main(*parts):
-    """Run everything, or the named parts (``python -m tests.judge artefacts``); write the table of each."""
+    """Run everything, or the named parts (``python -m tests.acceptance artefacts``); write the table of each."""
     import django
 
     django.setup()
@@ -67,7 +69,7 @@ def _services():
     """Yield the rows of what devices say, of certificates, of power cuts and of the listeners' fuzzing."""
     yield from _pki()
     yield from (_power(), _reports(), _manifests(), _quiet_fleets())
-    yield from _doors()
+    yield from _listeners()
 
 
 def _row(name, count, wrong, note):
@@ -254,7 +256,7 @@ def _pki():
 
 
 def _power():
-    """Cut the power at 2,000 moments of enrolments and revocations over the real door."""
+    """Cut the power at 2,000 moments of enrolments and revocations over the real gateway."""
     from tests.faults import test_power
 
     base = Path(tempfile.mkdtemp())
@@ -263,10 +265,11 @@ def _power():
     return _row("power cuts during enrolments and revocations", COUNTS["cuts"], len(wrong), "things told were lost")
 
 
-def _doors():
-    """Let a coverage-guided fuzzer at the entries of the doors, ten minutes in all."""
+def _listeners():
+    """Let a coverage-guided fuzzer at the entries of the listeners, ten minutes in all."""
     return [
-        _fuzzed("tests.fuzz.doors", target, f"inputs to the {target} entry of the doors") for target in doors.TARGETS
+        _fuzzed("tests.fuzz.listeners", target, f"inputs to the {target} entry of the doors")
+        for target in listeners.TARGETS
     ]
 
 

@@ -22,7 +22,7 @@ from django.db import connections
 from fleet.environment import ROOT
 from fleet.gateway.admission import AdmissionGate
 from fleet.gateway.coap import server as coap
-from fleet.gateway.http import DeviceDoor
+from fleet.gateway.http import DeviceListener
 from fleet.wire import limits
 from fleet.wire.connections import Connections
 from fleet.wire.http1 import make_protocol
@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Stop accepting when another process has taken over; exit when the last connection ends."""
         if self.draining:
-            gates = [one for one in self.servers if isinstance(one, AdmissionGate)]
+            gates = [server for server in self.servers if isinstance(server, AdmissionGate)]
             for gate in gates:
                 gate.retire()
             for connection in list(self.server_state.connections):
@@ -75,11 +75,11 @@ class _Server(uvicorn.Server):
         def protocol() -> asyncio.Protocol:
             return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
 
-        self.servers = [AdmissionGate(one, protocol, context) for one in sockets]  # type: ignore[misc]  # it has the interface of a server
+        self.servers = [AdmissionGate(sock, protocol, context) for sock in sockets]  # type: ignore[misc]  # it has the interface of a server
         self.started = True
 
 
-def run(
+def serve_asgi(
     application: "Callable[[Scope, Receive, Send], Awaitable[None]]",
     listener: socket.socket,
     context: ssl.SSLContext | None,
@@ -122,7 +122,7 @@ def run(
 
 def protocol_of(application: "Callable[[Scope, Receive, Send], Awaitable[None]]") -> type[asyncio.Protocol]:
     """Return the protocol class of a listener: one for devices, one for listeners without client certificates."""
-    if isinstance(application, DeviceDoor):
+    if isinstance(application, DeviceListener):
         return application.protocol
     return make_protocol(Connections(by_network=not settings.FLEET_PROXIES))
 
@@ -135,7 +135,7 @@ def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     if confined:
         scheduling.ask_for_short_turns()
         gc.set_threshold(*COLLECTED_AFTER)
-        confine_door()
+        confine_listener()
     if refresh:
         threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
 
@@ -153,7 +153,7 @@ def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await coap.serve(sockets, stopped)
+        await coap.serve_coap(sockets, stopped)
 
     asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run_until_stopped())
 
@@ -169,9 +169,9 @@ def _repeat(refresh: Callable[[], None]) -> None:
             connections.close_all()
 
 
-def confine_door() -> bool:
+def confine_listener() -> bool:
     """Block access to keys, secrets and the offline folder permanently; log a warning if that is not possible."""
-    confine.undumpable()
+    confine.forbid_dumps()
     folder = settings.FLEET_DIR
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
     places = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/urandom", "/proc/self")

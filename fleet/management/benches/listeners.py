@@ -12,49 +12,49 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from fleet.management.benches import (
-    doors_coap,
-    doors_files,
-    doors_growth,
-    doors_load,
-    doors_oscore,
-    doors_storm,
-    doors_tls,
+    listeners_coap,
+    listeners_files,
+    listeners_growth,
+    listeners_load,
+    listeners_oscore,
+    listeners_storm,
+    listeners_tls,
     peers,
 )
-from fleet.management.benches.ground import BenchSetUp, cpu_seconds, ground
+from fleet.management.benches.ground import BenchSetUp, bench_installation, cpu_seconds
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from fleet.management.quickstart.processes import free_port
 
 DEVICES = 100_000
 ENROLLED = 8
 ROUNDS, CONNECTIONS = 3, 32
 PROGRAMS = ("nginx", "cc", "openssl", "curl", "taskset", "coap-server-notls", "coap-client-notls")
-DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
+GATEWAY, INNER = "device-door-1", "fleet.management.benches.listeners_inner"
 
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes about eight minutes."""
-    peers.need(*PROGRAMS, str(peers.GOOSEBIT))
+    peers.require_peers(*PROGRAMS, str(peers.GOOSEBIT))
     rows = _in_use()
-    with ground(FLEET_LOG_LEVEL="WARNING") as made:
+    with bench_installation(FLEET_LOG_LEVEL="WARNING") as made:
         _enrolled(made, 1)
         made.processes.stop()
-        made.processes.run("-m", INNER, "fleet", str(doors_growth.MILLION), timeout=900)
-        rows += doors_growth.growth(made)
+        made.processes.run("-m", INNER, "fleet", str(listeners_growth.MILLION), timeout=900)
+        rows += listeners_growth.measure_million(made)
     return [*rows, *_on_postgresql()]
 
 
 def _in_use() -> list[BenchRow]:
     # The load tools use a few device identities for thousands of devices: the limit per device is not measured here.
-    with ground(FLEET_LOG_LEVEL="WARNING", FLEET_CONNECTIONS_A_DEVICE="100000") as made:
+    with bench_installation(FLEET_LOG_LEVEL="WARNING", FLEET_CONNECTIONS_A_DEVICE="100000") as made:
         certs = _enrolled(made, ENROLLED)
         fetcher = certs.parent / "fetcher"
         fetcher.mkdir()
         for name in ("bench-000000", "bench-000001"):
             for file in certs.glob(f"{name}.*"):
                 file.rename(fetcher / file.name)
-        big, small = doors_files.make_file(made.folder), doors_coap.megabyte(made.folder)
+        big, small = listeners_files.make_file(made.folder), listeners_coap.make_megabyte(made.folder)
         digests = [json.loads(made.processes.run("-m", INNER, "assign", "bench-000000", str(big)))[0]]
         made.processes.run("-m", INNER, "assign", "bench-000001", str(small))
         made.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
@@ -64,18 +64,18 @@ def _in_use() -> list[BenchRow]:
         listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
         made.serve(*listeners)
         time.sleep(5)  # the poll cache is loaded
-        door = made.pids()[DOOR]
-        with peers.nginx(made.folder, made.cores[0]) as nginx:
-            rows = polls(made, certs, *nginx)
-            rows += doors_tls.handshakes(made, certs, nginx, door)
-            rows += doors_files.files(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
-        rows += doors_coap.coap(made, (plain[0], plain[1]), small)
-        rows += doors_oscore.sleepers(made, min(certs.glob("*.pem")))
-        rows += doors_storm.held(made, certs)
-        rows += doors_storm.storm(made, certs)
-        rows += doors_storm.flood(made)
-        rows += doors_load.busy(made, certs)
-        return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
+        gateway_pid = made.pids()[GATEWAY]
+        with peers.run_nginx(made.folder, made.cores[0]) as nginx:
+            rows = compare_polls(made, certs, *nginx)
+            rows += listeners_tls.measure_handshakes(made, certs, nginx, gateway_pid)
+            rows += listeners_files.compare_downloads(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
+        rows += listeners_coap.compare_coap(made, (plain[0], plain[1]), small)
+        rows += listeners_oscore.measure_sleepers(made, min(certs.glob("*.pem")))
+        rows += listeners_storm.measure_held(made, certs)
+        rows += listeners_storm.measure_storm(made, certs)
+        rows += listeners_storm.measure_flood(made)
+        rows += listeners_load.measure_busy(made, certs)
+        return [*rows, *listeners_load.measure_ingest(made, certs, 100_000, "SQLite")]
 
 
 def _on_postgresql() -> list[BenchRow]:
@@ -95,9 +95,9 @@ def _on_postgresql() -> list[BenchRow]:
 
 
 def _ingest_on(address: str) -> list[BenchRow]:
-    with ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
+    with bench_installation(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
         certs = _enrolled(made, ENROLLED)
-        return doors_load.ingest(made, certs, 80_000, "PostgreSQL")
+        return listeners_load.measure_ingest(made, certs, 80_000, "PostgreSQL")
 
 
 def _fingerprint(path: Path) -> str:
@@ -108,7 +108,7 @@ def _enrolled(made: BenchSetUp, many: int) -> Path:
     """Enrol some devices over the wire; return the folder with their certificates. The server runs afterwards."""
     certs = made.folder / "devices"
     certs.mkdir()
-    peers.build(made.folder)
+    peers.build_load_tools(made.folder)
     tokens = made.tokens(many)
     made.serve()
     for name, token in tokens:
@@ -116,27 +116,27 @@ def _enrolled(made: BenchSetUp, many: int) -> Path:
     return certs
 
 
-def polls(made: BenchSetUp, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
+def compare_polls(made: BenchSetUp, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
     """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
-    folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
+    folder, anchor, gateway_pid = made.folder, str(made.anchor), made.pids()[GATEWAY]
     static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))
-    poll = Target(made.door, "/v1/poll", anchor, str(certs))
+    poll = Target(made.device_port, "/v1/poll", anchor, str(certs))
     theirs: list[tuple[float, float, float]] = []
     ours: list[tuple[float, float, float]] = []
     for _ in range(ROUNDS):
         theirs.append(_measured(nginx_pid, lambda: peers.tlsload(folder, static)))
-        ours.append(_measured(door, lambda: peers.tlsload(folder, poll)))
+        ours.append(_measured(gateway_pid, lambda: peers.tlsload(folder, poll)))
     bit = _goosebit(made)
     rate, peer, slow = _median(ours, 0), _median(theirs, 0), bit["rps"]
     where = f"{load_average()}; {DEVICES} devices in the table, {CONNECTIONS} connections, medians of {ROUNDS}"
     costs = f"CPU {_median(ours, 1):.1f} against {_median(theirs, 1):.1f} us a request"
     return [
-        row("poll over mTLS against nginx static", rate / peer, "ratio", 0.30,
+        bench_row("poll over mTLS against nginx static", rate / peer, "ratio", 0.30,
             f"nginx {peer:.0f}/s over the same mTLS, ours {rate:.0f}/s, {costs}; {where}", least=True),
-        row("poll over mTLS against goosebit", rate / slow, "ratio", 100,
+        bench_row("poll over mTLS against goosebit", rate / slow, "ratio", 100,
             f"goosebit {slow:.0f}/s over plain HTTP: it asks for no certificate and commits last_seen at each poll, "
             f"ours asks and batches it; {where}", least=True),
-        row("poll p99, quiet", _median(ours, 2), "ms", 5, f"nginx {_median(theirs, 2):.2f} ms; {where}"),
+        bench_row("poll p99, quiet", _median(ours, 2), "ms", 5, f"nginx {_median(theirs, 2):.2f} ms; {where}"),
     ]  # fmt: skip
 
 
@@ -159,6 +159,6 @@ def _goosebit(made: BenchSetUp) -> peers.LoadFigures:
     program = peers.SOURCES / "goosebit_peer.py"
     environment = {"GOOSEBIT_DB_URI": f"sqlite://{folder}/goosebit.sqlite3", "GOOSEBIT_ARTIFACTS_DIR": f"{folder}/art"}
     command = (str(peers.GOOSEBIT), str(program), str(port), "1000")
-    with peers.running(made.cores[0], port, *command, log=folder / "goosebit.log", environment=environment):
+    with peers.run_peer(made.cores[0], port, *command, log=folder / "goosebit.log", environment=environment):
         path = "/DEFAULT/controller/v1/dev-7"
         return peers.tlsload(folder, Target(port, path))

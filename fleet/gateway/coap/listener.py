@@ -17,7 +17,7 @@ from fleet.gateway import codec, device_api_v1
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import DtlsRemote
 from fleet.gateway.coap.fast import FastPath, cut_block
-from fleet.gateway.coap.links import WELL_KNOWN, links
+from fleet.gateway.coap.links import WELL_KNOWN, find_links
 from fleet.gateway.coap.spool import Spool
 from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.coap.udp import Speaker
@@ -31,7 +31,7 @@ from pki.kernel import ids
 from pki.kernel.coap import TAG
 from pki.kernel.errors import DomainError, LimitedError
 
-DIALECTS = ((device_api_v1.dialect, codec.refusal), (coaps.dialect, coaps.render))
+DIALECTS = ((device_api_v1.answer_device_api, codec.encode_refusal), (coaps.answer_est_coaps, coaps.render_diagnostic))
 #: largest message of a device, block-wise or whole
 MAX_BODY = codec.MAX_BODY
 POLL, ENROL = ("v1", "poll"), ("v1", "enrol")
@@ -41,7 +41,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("muster.access")
 
 
-class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
+class CoapListener(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
     """All paths of a CoAP server; the protocol adapters handle them."""
 
     def __init__(self, fast: FastPath) -> None:
@@ -96,7 +96,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         """Answer one whole request of a peer."""
         token = request_id.set(str(ids.uuid7()))
         try:
-            return await self._logged(message, mapping.request(message, peer), peer)
+            return await self._logged(message, mapping.convert_request(message, peer), peer)
         except mapping.CoapRefusalError as refusal:
             self._rates.answered(peer.fingerprint, peer.address, ResponseOutcome.INVALID.value)
             return Message(code=refusal.code, payload=refusal.detail.encode())
@@ -128,7 +128,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
 
     async def _answer(self, message: Message, asked: DeviceRequest, peer: TransportPeer) -> Reply:
         if tuple(message.opt.uri_path) == WELL_KNOWN:
-            listed = links(asked.query.get("rt", ""), in_oscore=not peer.certificate)
+            listed = find_links(asked.query.get("rt", ""), in_oscore=not peer.certificate)
             return Reply(ResponseOutcome.OK, listed.encode(), "application/link-format")
         if not peer.fingerprint:
             return Reply(ResponseOutcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
@@ -136,28 +136,28 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             return Reply(ResponseOutcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
         if seconds := self._rates.wait(peer.fingerprint, peer.address):
             error = LimitedError(DETAIL, retry_after=seconds)
-            return codec.refusal(asked, ResponseOutcome.LIMITED, error)
+            return codec.encode_refusal(asked, ResponseOutcome.LIMITED, error)
         reply = Reply()
         try:
             reply = await self._workers.answer(asked)
         finally:  # also for clients that have disconnected
             self._rates.answered(peer.fingerprint, peer.address, reply.outcome.value)
-        presence.answered(peer.fingerprint, reply.outcome.value)
+        presence.note_answer(peer.fingerprint, reply.outcome.value)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
-            presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
+            presence.note_request(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
         return reply
 
     async def _answered(self, message: Message, asked: DeviceRequest, reply: Reply) -> Message:
         file = reply.file
         if file is None:
-            return mapping.response(asked, reply)
+            return mapping.convert_reply(asked, reply)
         if file.path is not None:
             return _block(message, file)
         try:
             return await self._workers.run(lambda: _block(message, file))
         except DomainError as error:
-            return mapping.response(asked, codec.refusal(asked, BY_KIND[error.kind], error))
+            return mapping.convert_reply(asked, codec.encode_refusal(asked, BY_KIND[error.kind], error))
 
 
 def _peer(remote: EndpointAddress) -> TransportPeer:

@@ -1,4 +1,4 @@
-"""``python -m fleet.management.benches.doors_inner ACT …``: what happens inside the bench's set-up; prints JSON."""
+"""``python -m fleet.management.benches.listeners_inner ACT …``: what happens inside the bench's set-up; prints JSON."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
-def fleet(many: str) -> int:
+def register_fleet(many: str) -> int:
     """Register devices with certificates in a few SQL statements (SQLite)."""
     from django.db import connection, transaction  # noqa: PLC0415  because of the set-up above
 
@@ -65,11 +65,11 @@ def fleet(many: str) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         for statement in (_DEVICES, _TWINS, _CERTIFICATES):
             cursor.execute(statement, [int(many)])
-        changes.note()
+        changes.note_changes()
     return int(many)
 
 
-def assign(name: str, *files: str) -> list[str]:
+def assign_files(name: str, *files: str) -> list[str]:
     """Allow a device to fetch files: one bundle per file, and an open action. No release is measured."""
     from devices.models import Device  # noqa: PLC0415  because of the set-up above
     from ota import blobs  # noqa: PLC0415  because of the set-up above
@@ -84,7 +84,7 @@ def assign(name: str, *files: str) -> list[str]:
     )  # fmt: skip
     for number, file in enumerate(map(Path, files)):
         with file.open("rb") as source:
-            digest, _ = blobs.store().put(source, 1 << 30)
+            digest, _ = blobs.blob_store().put(source, 1 << 30)
         BundleFile.objects.create(
             bundle=bundle, path=f"file-{number}", role="image", size=file.stat().st_size, sha256=digest, sha1="", md5=""
         )
@@ -93,11 +93,11 @@ def assign(name: str, *files: str) -> list[str]:
         domain=device.domain, action_id=900_000 + device.pk, device=device, bundle=bundle, kind="update",
         status="scheduled", content_stamp=1,
     )  # fmt: skip
-    changes.note(device.key)
+    changes.note_changes(device.key)
     return made
 
 
-def busy(kind: str, seconds: str) -> int:
+def repeat_jobs(kind: str, seconds: str) -> int:
     """Repeat one kind of the worker's jobs; return the number of runs."""
     act = {"drift": _drift, "lists": _lists, "compression": _compression}[kind]()
     sys.stdout.write("ready\n")
@@ -126,7 +126,7 @@ def _drift() -> Callable[[], None]:
 
     def act() -> None:
         DriftState.objects.filter(domain_id=domain.pk).update(updated_tick=tick - 1)
-        drift.tick(domain=domain)
+        drift.score_ticks(domain=domain)
         if DriftState.objects.get(domain_id=domain.pk).updated_tick < tick:
             msg = "the drift tick scored nothing"
             raise RuntimeError(msg)
@@ -143,7 +143,7 @@ def _lists() -> Callable[[], None]:
 
     def act() -> None:
         CrlShard.objects.filter(domain=domain).update(dirty=True)
-        crls.refresh(domain=domain)
+        crls.publish_due(domain=domain)
 
     return act
 
@@ -184,7 +184,7 @@ def write_changes(first: str, many: str) -> list[tuple[str, float]]:
     for pk, public_id in rows.items():
         with transaction.atomic():
             Device.objects.filter(pk=pk).update(state="suspended")
-            changes.note(str(public_id))
+            changes.note_changes(str(public_id))
         done.append((str(public_id), time.monotonic()))
     return done
 
@@ -215,7 +215,7 @@ def follow_feed(many: str) -> list[tuple[str, float]]:
     return gone
 
 
-def stored(*names: str) -> StoredValues:
+def count_stored(*names: str) -> StoredValues:
     """Count the values from devices, and read the newest values of one metric back by query."""
     from devices import selectors  # noqa: PLC0415  because of the set-up above
     from devices.models import Device, Series  # noqa: PLC0415  because of the set-up above
@@ -226,7 +226,7 @@ def stored(*names: str) -> StoredValues:
     )
     device = Device.objects.get(name=names[0])
     now = int(time.time() * 1000)
-    found = selectors.series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
+    found = selectors.read_series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
     return {"values": values, "read": len(found), "last": found[-1][1] if found else None}
 
 
@@ -236,13 +236,13 @@ def _resident() -> int:
 
 
 ACTS: dict[str, Callable[..., object]] = {
-    "fleet": fleet,
-    "assign": assign,
-    "busy": busy,
+    "fleet": register_fleet,
+    "assign": assign_files,
+    "busy": repeat_jobs,
     "load": load_poll_cache,
     "write": write_changes,
     "read": follow_feed,
-    "stored": stored,
+    "stored": count_stored,
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fleet.management.benches.ground import BenchSetUp
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 SIZE = 100 << 20
 FETCHES = 6
@@ -21,7 +21,7 @@ def make_file(folder: Path) -> Path:
     return path
 
 
-def files(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
+def compare_downloads(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
     """Compare downloads with curl.
 
     Args:
@@ -34,7 +34,7 @@ def files(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> l
     peer = (made.folder / "peer-devices" / "dev-0.pem", made.folder / "peer-ca.pem")
     addresses = {
         "nginx": (f"https://localhost:{nginx}/f/blob.bin", *peer),
-        "ours": (f"https://localhost:{made.door}/v1/blob/{digest}", device, made.anchor),
+        "ours": (f"https://localhost:{made.device_port}/v1/blob/{digest}", device, made.anchor),
     }
     took: dict[str, list[float]] = {"nginx": [], "ours": []}
     for _ in range(FETCHES):
@@ -50,7 +50,7 @@ def files(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> l
     both = f"nginx {speeds['nginx']:.0f} MB/s, ours {speeds['ours']:.0f} MB/s"
     detail = f"{both}; Range honoured: {honoured}; {load_average()}"
     ratio = speeds["ours"] / speeds["nginx"] if honoured else 0.0
-    return [row("100 MB over TLS against nginx, Range honoured", ratio, "ratio", 0.8, detail, least=True)]
+    return [bench_row("100 MB over TLS against nginx, Range honoured", ratio, "ratio", 0.8, detail, least=True)]
 
 
 def _curl(target: tuple[str, Path, Path], *arguments: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What an attacker who runs code in a device door tries; prints what came of it as JSON.
+"""What an attacker who runs code in a device gateway tries; prints what came of it as JSON.
 
 Run as a process of its own: the confinement lasts as long as the process does.
 """
@@ -16,7 +16,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402  because Django has to be set up first
 
-from fleet.management.serving import doors  # noqa: E402  because Django has to be set up first
+from fleet.management.serving import listeners  # noqa: E402  because Django has to be set up first
 from pki.kernel.errors import DomainError  # noqa: E402  because Django has to be set up first
 from pki.signer.client import Signer  # noqa: E402  because Django has to be set up first
 
@@ -51,7 +51,7 @@ def main():
     folder = Path(settings.FLEET_DIR)
     targets = json.loads(sys.argv[4])
     line = Signer(folder, "door", [domain])
-    confined = doors.confine_door()
+    confined = listeners.confine_listener()
     fields = {"csr": bytes.fromhex(sys.argv[5]), "device_key": sys.argv[6], "device_name": "x"}
     found = {f"read {name}": attempt(Path(name).read_bytes) for name in targets}
     found |= {
@@ -68,7 +68,7 @@ def main():
         "trace the signer": attempt(lambda: trace(signer_pid)),
         "another role": attempt(lambda: Signer(folder, "admin").ping()),
         "a CA": attempt(lambda: line.create_authority_key(domain, "Evil CA")),
-        "a server certificate": attempt(lambda: line.door_identity(domain, ["x.example"])),
+        "a server certificate": attempt(lambda: line.server_identity(domain, ["x.example"])),
         "online keys": attempt(lambda: line.create_online_keys(domain)),
         "snapshot": attempt(lambda: line.sign("snapshot", domain, b"{}")),
         "timestamp": attempt(lambda: line.sign("timestamp", domain, b"{}")),

@@ -9,11 +9,11 @@ from pathlib import Path
 import cbor2
 
 from fleet.management.benches import peers
-from fleet.management.benches.doors_inner import StoredValues
 from fleet.management.benches.ground import BenchSetUp, start_inner
-from fleet.management.benches.http import client_context, connect, exchange, request
+from fleet.management.benches.http import build_request, client_context, connect_tls, exchange_request
+from fleet.management.benches.listeners_inner import StoredValues
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 BUSY_SECONDS = 14
 KINDS = ("drift", "lists", "compression")
@@ -23,7 +23,7 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
          "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
 
 
-def busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 while drift detection, CRLs, compression and ingestion all run on the server's core."""
     with made.on_servers_core():
         working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
@@ -36,10 +36,10 @@ def busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
             work.stdin.write("go\n")
             work.stdin.flush()
     posting = multiprocessing.get_context("fork").Process(
-        target=_post, args=(str(made.anchor), made.door, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
+        target=_post, args=(str(made.anchor), made.device_port, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
     )
     posting.start()
-    poll = Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
+    poll = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
     said = peers.tlsload(made.folder, poll)
     posting.join()
     done = {kind: _done(kind, work) for kind, work in working.items()}
@@ -48,7 +48,7 @@ def busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         f"the fleet, all revocation lists {done['lists']} times, {done['compression']} x 8 MB compressed, "
         f"20 batches a second; {load_average()}"
     )
-    return [row("poll p99 while the server works", said["p99_ms"], "ms", 50, detail)]
+    return [bench_row("poll p99 while the server works", said["p99_ms"], "ms", 50, detail)]
 
 
 def _done(kind: str, work: subprocess.Popen[str]) -> int:
@@ -63,14 +63,14 @@ def _line(work: subprocess.Popen[str]) -> str:
     return work.stdout.readline().strip() if work.stdout is not None else ""
 
 
-def ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
+def measure_ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
     """Measure metric values per second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
-    names = [one.stem for one in devices]
+    names = [device.stem for device in devices]
     before = _stored(made, names)
     fork = multiprocessing.get_context("fork")
-    arguments = [(str(made.anchor), made.door, str(one), INGEST_SECONDS, 0.0) for one in devices]
-    processes = [fork.Process(target=_post, args=one) for one in arguments]
+    arguments = [(str(made.anchor), made.device_port, str(device), INGEST_SECONDS, 0.0) for device in devices]
+    processes = [fork.Process(target=_post, args=argument) for argument in arguments]
     started = time.perf_counter()
     for process in processes:
         process.start()
@@ -83,7 +83,7 @@ def ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[Be
         f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one process; "
         f"{after['read']} of one metric read back by query; {load_average()}"
     )
-    return [row(f"metric values stored, {database}", rate, "1/s", goal, detail, least=True)]
+    return [bench_row(f"metric values stored, {database}", rate, "1/s", goal, detail, least=True)]
 
 
 def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> None:
@@ -93,17 +93,17 @@ def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> 
     headers = {"Content-Type": "application/cbor"}
     until, sequence = time.monotonic() + seconds, int(time.time() * 1000)
     values = [20.0 + number / 7 for number in range(VALUES)]
-    with connect(context, port) as line:
+    with connect_tls(context, port) as line:
         while time.monotonic() < until:
             sequence += 1
             at = int(time.time() * 1000) - VALUES * 10
             series = {name: {"at": at, "step": 10, "values": values} for name in NAMES}
             body = cbor2.dumps({"seq": sequence, "series": series})
-            exchange(line, request("POST", "/v1/telemetry", body, headers))
+            exchange_request(line, build_request("POST", "/v1/telemetry", body, headers))
             time.sleep(pause)
 
 
 def _stored(made: BenchSetUp, names: list[str]) -> StoredValues:
-    said = made.processes.run("-m", "fleet.management.benches.doors_inner", "stored", *names, timeout=300)
+    said = made.processes.run("-m", "fleet.management.benches.listeners_inner", "stored", *names, timeout=300)
     values: StoredValues = json.loads(said)
     return values

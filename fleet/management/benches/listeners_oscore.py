@@ -11,35 +11,35 @@ from aiocoap.numbers import codes, types
 
 from fleet.agent.oscore import Context
 from fleet.management.benches.ground import BenchSetUp
-from fleet.management.benches.http import client_context, connect, exchange, request
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.http import build_request, client_context, connect_tls, exchange_request
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 POLLS, WARM_UP, POLL_S, IDLE_SECONDS = 3000, 200, 6 * 3600, 5
-DOOR = "coap-door"
+COAP_SERVER = "coap-door"
 
 
-def sleepers(made: BenchSetUp, device: Path) -> list[BenchRow]:
+def measure_sleepers(made: BenchSetUp, device: Path) -> list[BenchRow]:
     """Measure the server's processor time for sequential polls, minus its idle processor time."""
-    asked = request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
-    with connect(client_context(made.anchor, device), made.door) as line:
-        given = json.loads(exchange(line, asked))
+    asked = build_request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
+    with connect_tls(client_context(made.anchor, device), made.device_port) as line:
+        given = json.loads(exchange_request(line, asked))
     secret, salt, kid = (bytes.fromhex(given[name]) for name in ("ms", "salt", "client_id"))
     context = Context(secret, salt, kid)
     with socket.socket(type=socket.SOCK_DGRAM) as line:
         line.settimeout(5)
         line.connect(("127.0.0.1", made.ports["FLEET_OSCORE_PORT"]))
         sizes = [_poll(line, context) for _ in range(WARM_UP)][-1]
-        before, started = made.cpu(DOOR), time.monotonic()
+        before, started = made.cpu(COAP_SERVER), time.monotonic()
         for _ in range(POLLS):
             _poll(line, context)
-        used, took = made.cpu(DOOR) - before, time.monotonic() - started
-    before = made.cpu(DOOR)
+        used, took = made.cpu(COAP_SERVER) - before, time.monotonic() - started
+    before = made.cpu(COAP_SERVER)
     time.sleep(IDLE_SECONDS)
-    idle = (made.cpu(DOOR) - before) / IDLE_SECONDS
+    idle = (made.cpu(COAP_SERVER) - before) / IDLE_SECONDS
     cost = (used - idle * took) / POLLS
     detail = f"{cost * 1e6:.0f} us a poll, {sizes[0]} and {sizes[1]} bytes, no handshake; {load_average()}"
     name = "devices a core, a poll in 6 hours over OSCORE"
-    return [row(name, (1 - idle) / cost * POLL_S, "devices", 1_000_000, detail, least=True)]
+    return [bench_row(name, (1 - idle) / cost * POLL_S, "devices", 1_000_000, detail, least=True)]
 
 
 def _poll(line: socket.socket, context: Context) -> tuple[int, int]:

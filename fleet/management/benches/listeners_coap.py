@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import BenchSetUp
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from fleet.management.quickstart.processes import free_port
 
 ROUNDS, SECONDS, SOCKETS = 3, 3, 32
@@ -18,7 +18,7 @@ MEGABYTE = 1 << 20
 FETCHES = 5
 
 
-def coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
+def compare_coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
     """Compare polls and blockwise transfers.
 
     Args:
@@ -29,7 +29,7 @@ def coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]
     port, folder = free_port(30600), made.folder
     command = ("coap-server-notls", "-A", "127.0.0.1", "-p", str(port), "-d", "10")
     digest = hashlib.sha256(blob.read_bytes()).hexdigest()
-    with peers.running(made.cores[0], 0, *command, log=folder / "libcoap.log"):
+    with peers.run_peer(made.cores[0], 0, *command, log=folder / "libcoap.log"):
         theirs, ours, their_speed, our_speed = [], [], [], []
         _client("-m", "put", "-b", "1024", "-f", str(blob), f"coap://127.0.0.1:{port}/big")
         for _ in range(ROUNDS):
@@ -41,15 +41,15 @@ def coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]
     poll, peer = statistics.median(ours), statistics.median(theirs)
     speed, other = statistics.median(our_speed), statistics.median(their_speed)
     return [
-        row("CoAP poll against libcoap's server", poll / peer, "ratio", 0.2,
+        bench_row("CoAP poll against libcoap's server", poll / peer, "ratio", 0.2,
             f"libcoap /time {peer:.0f}/s, ours {poll:.0f}/s with its table and a real parser, plain UDP, "
             f"{SOCKETS} sockets; {load_average()}", least=True),
-        row("1 MB in CoAP blocks against libcoap's server", speed / other, "ratio", 0.3,
+        bench_row("1 MB in CoAP blocks against libcoap's server", speed / other, "ratio", 0.3,
             f"libcoap {other:.2f} MB/s, ours {speed:.2f}, UDP, medians of {FETCHES}, {load_average()}", least=True),
     ]  # fmt: skip
 
 
-def megabyte(folder: Path) -> Path:
+def make_megabyte(folder: Path) -> Path:
     """Create the file."""
     path = folder / "megabyte.bin"
     path.write_bytes(os.urandom(MEGABYTE))

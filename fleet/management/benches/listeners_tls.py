@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import BenchSetUp, cpu_seconds
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 SECONDS, ROUNDS = 3, 3
 POLL_S = 300
@@ -14,14 +14,14 @@ SCALE, SCALE_SECONDS, IDLE_SECONDS = 10, 20, 10
 VERSIONS = ("13", "12")
 
 
-def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int) -> list[BenchRow]:
+def measure_handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int) -> list[BenchRow]:
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
         made: the installation.
         certs: certificates of our devices.
         nginx: port and process id.
-        door: process id of our device gateway.
+        gateway_pid: process id of our device gateway.
     """
     ours, theirs = _device(certs), _device(made.folder / "peer-devices")
     cost: dict[tuple[str, str, bool], list[float]] = {}
@@ -32,12 +32,14 @@ def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int)
                 cost.setdefault(("nginx", version, resume), []).append(
                     _cost(made, nginx[1], target, version, resume=resume)
                 )
-                target = (made.door, "/v1/poll", str(made.anchor), ours)
-                cost.setdefault(("ours", version, resume), []).append(_cost(made, door, target, version, resume=resume))
+                target = (made.device_port, "/v1/poll", str(made.anchor), ours)
+                cost.setdefault(("ours", version, resume), []).append(
+                    _cost(made, gateway_pid, target, version, resume=resume)
+                )
     us = {place: statistics.median(values) for place, values in cost.items()}
     where = f"server CPU with one request each, medians of {ROUNDS}; {load_average()}"
     rows = [
-        row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
+        bench_row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
             us["ours", version, False] / us["nginx", version, False], "ratio", 1.5,
             f"ours {us['ours', version, False]:.0f} us, nginx {us['nginx', version, False]:.0f} us; {where}")
         for version in VERSIONS
@@ -45,27 +47,27 @@ def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int)
     resumed = us["ours", "13", True]
     detail = f"ours {resumed:.0f} us, nginx {us['nginx', '13', True]:.0f} us; {where}"
     share = resumed / us["ours", "13", False]
-    rows.append(row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
-    return [*rows, *_devices(made, certs, nginx, door, us)]
+    rows.append(bench_row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
+    return [*rows, *_devices(made, certs, nginx, gateway_pid, us)]
 
 
 def _devices(
-    made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
+    made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int, us: dict[tuple[str, str, bool], float]
 ) -> list[BenchRow]:
     """Return devices per core, from the cost of a connection with its poll, and verify it with a run at a tenth of it.
 
     Sparse connections find cold caches and a sleeping core. A run with nginx at the same rate shows the cost of that
     alone.
     """
-    rows, idle = [], _idle(door)
-    ours = (made.door, "/v1/poll", str(made.anchor), _device(certs))
+    rows, idle = [], _idle(gateway_pid)
+    ours = (made.device_port, "/v1/poll", str(made.anchor), _device(certs))
     theirs = (nginx[0], "/static", str(made.folder / "peer-ca.pem"), _device(made.folder / "peer-devices"))
     for name, resume, goal in (("resumption", True, 150_000), ("full handshakes", False, 80_000)):
         cost, peer = us["ours", "13", resume], us["nginx", "13", resume]
         devices = POLL_S / (cost / 1e6)
         rate = devices / POLL_S / SCALE
         pause = int(1e6 / rate - _clients_part(us, resume=resume))
-        used, came = _sparse(made, door, ours, pause, resume=resume)
+        used, came = _sparse(made, gateway_pid, ours, pause, resume=resume)
         nginx_used, nginx_came = _sparse(made, nginx[1], theirs, pause, resume=resume)
         shown = (1 - idle) * came / (used - idle) * POLL_S
         dearer, nginx_dearer = (used - idle) / came * 1e6 / cost, nginx_used / nginx_came * 1e6 / peer
@@ -75,8 +77,8 @@ def _devices(
             f"one costs {dearer:.2f} times as much as when many come, nginx's {nginx_dearer:.2f}; {load_average()}"
         )
         rows += [
-            row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
-            row(f"the same by a run at a tenth, with {name}", shown, "devices", goal, proof, least=True),
+            bench_row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
+            bench_row(f"the same by a run at a tenth, with {name}", shown, "devices", goal, proof, least=True),
         ]
     return rows
 
@@ -90,11 +92,11 @@ def _sparse(
     return (cpu_seconds(pid) - before) / SCALE_SECONDS, float(said["rps"])
 
 
-def _idle(door: int) -> float:
+def _idle(gateway_pid: int) -> float:
     """Return the share of the core that the idle listener uses."""
-    before = cpu_seconds(door)
+    before = cpu_seconds(gateway_pid)
     time.sleep(IDLE_SECONDS)
-    return (cpu_seconds(door) - before) / IDLE_SECONDS
+    return (cpu_seconds(gateway_pid) - before) / IDLE_SECONDS
 
 
 def _clients_part(us: dict[tuple[str, str, bool], float], *, resume: bool) -> float:

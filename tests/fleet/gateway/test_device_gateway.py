@@ -1,4 +1,4 @@
-"""The device door over real TLS: who gets in, to what, and what garbage gets."""
+"""The device gateway over real TLS: who gets in, to what, and what garbage gets."""
 
 import base64
 import http.client
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def agent(story, tmp_path_factory):
-    return story.agent("door-1", tmp_path_factory.mktemp("door-1"))
+    return story.agent("gateway-1", tmp_path_factory.mktemp("gateway-1"))
 
 
 def basic(secret):
@@ -101,13 +101,13 @@ def test_a_certificate_of_another_ca_does_not_get_through_the_handshake(story, t
     from tests.peers.pki import self_signed
 
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
-        story.call("POST", "/v1/poll", b"", CBOR, self_signed(tmp_path, "door-1"))
+        story.call("POST", "/v1/poll", b"", CBOR, self_signed(tmp_path, "gateway-1"))
 
 
 def test_a_revoked_certificate_is_refused_on_an_open_connection_at_once(story, tmp_path):
-    agent = story.agent("door-revoked", tmp_path)
+    agent = story.agent("gateway-revoked", tmp_path)
     assert agent.step() > 0
-    key = story.device("door-revoked")["id"]
+    key = story.device("gateway-revoked")["id"]
     fingerprint = story.rest.get(f"/certificates?device={key}")["results"][0]["fingerprint"]
     line = agent._line()
     story.rest.post(f"/certificates/{fingerprint}/revoke", {"reason": "keyCompromise"})
@@ -117,9 +117,9 @@ def test_a_revoked_certificate_is_refused_on_an_open_connection_at_once(story, t
 
 
 def test_a_quarantined_device_gets_only_what_its_repair_needs(story, tmp_path):
-    agent = story.agent("door-quarantined", tmp_path)
+    agent = story.agent("gateway-quarantined", tmp_path)
     agent.telemetry({"bytes_out": 1.0}, [])
-    device = story.device("door-quarantined")
+    device = story.device("gateway-quarantined")
     story.rest.post(f"/devices/{device['id']}/quarantine", {"reason": "test"})
     for method, path, body in [
         ("POST", "/v1/poll", b"{}"),
@@ -131,15 +131,15 @@ def test_a_quarantined_device_gets_only_what_its_repair_needs(story, tmp_path):
     agent.report()
     batch = json.dumps({"seq": 1 << 50, "metrics": {}})
     assert story.call("POST", "/v1/telemetry", batch, JSON, identity(agent))[0] == 403
-    request = base64.b64encode(csr("door-quarantined")[0])
+    request = base64.b64encode(csr("gateway-quarantined")[0])
     assert story.call("POST", "/.well-known/est/simplereenroll", request, {}, identity(agent))[0] == 403
     story.rest.post(f"/devices/{device['id']}/release", {"reason": "test"})
     agent.telemetry({"bytes_out": 1.0}, [])
 
 
 def test_a_suspended_device_gets_nothing(story, tmp_path):
-    agent = story.agent("door-suspended", tmp_path)
-    device = story.device("door-suspended")
+    agent = story.agent("gateway-suspended", tmp_path)
+    device = story.device("gateway-suspended")
     story.rest.post(f"/devices/{device['id']}/suspend")
     assert story.call("POST", "/v1/poll", b"{}", JSON, identity(agent))[0] == 403
 
@@ -216,7 +216,9 @@ def test_a_device_renews_its_certificate(story, tmp_path):
 def test_presence_reaches_the_registry(story, agent):
     agent.step()
     eventually(
-        lambda: any(row["name"] == "door-1" for row in story.rest.get("/devices?presence=online&q=door-1")["results"])
+        lambda: any(
+            row["name"] == "gateway-1" for row in story.rest.get("/devices?presence=online&q=gateway-1")["results"]
+        )
     )
 
 
