@@ -24,3 +24,8 @@ def test_medians_are_compared_and_a_loss_lies_below_one():
 
 def test_a_row_of_one_version_alone_is_left_out():
     assert alternate.compared([{"old": [], "new": _rows(1, 2, met=True)}]) == []
+
+
+def test_a_row_that_had_another_name_is_compared():
+    old, new = ([{**_rows(5, 10, met=True)[0], "name": name}] for name in ("hot table", "poll cache"))
+    assert [one["name"] for one in alternate.compared([{"old": old, "new": new}])] == ["poll cache"]

@@ -90,6 +90,8 @@ if __name__ == "__main__":
     signer = run_signer(place)
     try:
         main(place)
+    except Exception:
+        traceback.print_exc()  # the exit below would hide it
     finally:
         signer.terminate()
         signer.wait(30)

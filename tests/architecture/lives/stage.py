@@ -41,7 +41,7 @@ class Stage:
         self.folder, self.lives = folder, {}
         self._jobs = {job.name: job for job in list_jobs()}
         self._runner = Runner()  # one, because it keeps the leases
-        self.domain = selectors.domains()[0]
+        self.domain = selectors.list_domains()[0]
         self.by = system(self.domain)
         self.anchor = self._authority()
         self.model = hardware.register_model(actor=self.by, name="node", vendor="acme.example", flash_model=1, arena=1)
