@@ -15,7 +15,7 @@ WORKERS ?= 3
 demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
 	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless) $(if $(DIR),--dir $(DIR)) $(if $(SUMMARY),--summary $(SUMMARY))
 
-check: .venv/.dev  ## style, types, walls, migrations, templates
+check: .venv/.dev  ## style, types, words, import contracts, migrations, templates
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy -p fleet -p ota -p devices -p pki

@@ -1,57 +1,96 @@
-"""How a metric's values are written for people: rounded, with a unit that says what is counted. Pure."""
+"""How a metric's values are written for people: rounded, with a unit, rates per minute or hour. Pure.
+
+Devices and listeners count per tick; a person reads a rate without knowing how long a tick is.
+"""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-#: metric -> unit after its number, as documented in ``docs/reference/metrics.md``; shares are written in percent
-UNITS: Mapping[str, str] = {
-    "requests": "requests per tick",
-    "bytes_out": "bytes per tick",
-    "bytes_in": "bytes per tick",
-    "packets_out": "packets per tick",
-    "packets_in": "packets per tick",
-    "established_peers": "peers",
-    "listening_ports": "ports",
-    "heap_free_b": "bytes",
-    "temp_c": "°C",
-    "battery_share": "%",
-    "confidence_mean": "%",
-    "srv_bytes_in": "bytes per tick",
-    "srv_bytes_out": "bytes per tick",
-    "tls_handshakes": "handshakes per tick",
-    "tls_resumptions": "resumptions per tick",
-    "auth_failures": "failures per tick",
-    "http_4xx": "responses per tick",
-    "http_5xx": "responses per tick",
-    "download_resumes": "resumed downloads per tick",
-    "coap_retransmits": "retransmissions per tick",
-    "srv_refused": "batches per tick",
-    "source_prefixes": "networks per tick",
-    "gap_max_s": "s",
-    "install_duration_s": "s",
-    "install_failures": "failures per tick",
-    "clock_skew_s": "s",
+MINUTE, HOUR = 60, 3600
+
+
+class MetricUnit(NamedTuple):
+    """How one metric is written.
+
+    Args:
+        label: how a sentence about it begins, for example "Sending" or "Temperature:".
+        unit: what follows the number.
+        rate_s: seconds of a rate, which is counted per tick; 0 for a level.
+    """
+
+    label: str
+    unit: str
+    rate_s: int = 0
+
+
+#: as documented in ``docs/reference/metrics.md``; shares are written in percent
+UNITS: Mapping[str, MetricUnit] = {
+    "requests": MetricUnit("Making", "requests/min", MINUTE),
+    "bytes_out": MetricUnit("Sending", "bytes/min", MINUTE),
+    "bytes_in": MetricUnit("Receiving", "bytes/min", MINUTE),
+    "packets_out": MetricUnit("Sending", "packets/min", MINUTE),
+    "packets_in": MetricUnit("Receiving", "packets/min", MINUTE),
+    "established_peers": MetricUnit("Connections:", "peers"),
+    "listening_ports": MetricUnit("Listening on", "ports"),
+    "heap_free_b": MetricUnit("Free heap:", "bytes"),
+    "temp_c": MetricUnit("Temperature:", "°C"),
+    "battery_share": MetricUnit("Battery:", "%"),
+    "confidence_mean": MetricUnit("Model confidence:", "%"),
+    "srv_bytes_in": MetricUnit("Received by the server:", "bytes/min", MINUTE),
+    "srv_bytes_out": MetricUnit("Sent by the server:", "bytes/min", MINUTE),
+    "tls_handshakes": MetricUnit("TLS handshakes:", "handshakes/h", HOUR),
+    "tls_resumptions": MetricUnit("TLS resumptions:", "resumptions/h", HOUR),
+    "auth_failures": MetricUnit("Authentication failures:", "failures/h", HOUR),
+    "http_4xx": MetricUnit("Client errors (4xx):", "responses/h", HOUR),
+    "http_5xx": MetricUnit("Server errors (5xx):", "responses/h", HOUR),
+    "download_resumes": MetricUnit("Resumed downloads:", "downloads/h", HOUR),
+    "coap_retransmits": MetricUnit("CoAP retransmissions:", "messages/h", HOUR),
+    "srv_refused": MetricUnit("Rejected telemetry:", "batches/h", HOUR),
+    "source_prefixes": MetricUnit("Source networks:", "networks"),
+    "gap_max_s": MetricUnit("Longest silence:", "s"),
+    "install_duration_s": MetricUnit("Installation time:", "s"),
+    "install_failures": MetricUnit("Failed installations:", "failures/h", HOUR),
+    "clock_skew_s": MetricUnit("Clock skew:", "s"),
 }
 _PERCENT = 100
-_ROUND = 1000
+_WHOLE = 100
 
 
 def unit_in_words(metric: str) -> str:
     """Return what is written after a number of a metric; empty for a metric that only the device knows."""
-    return UNITS.get(metric, "")
+    return UNITS[metric].unit if metric in UNITS else ""
 
 
 def rounded_number(value: float) -> str:
-    """Return a number with four significant digits, or with separators of thousands and no decimals."""
-    return f"{value:,.0f}" if abs(value) >= _ROUND else f"{value:,.4g}"
+    """Return a number with three significant digits, or from 100 on with separators and no decimals."""
+    return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.3g}"
 
 
-def in_unit(metric: str, value: float) -> float:
-    """Return a stored value in the unit that is written after it: a share from 0 to 1 becomes percent."""
-    return value * _PERCENT if unit_in_words(metric) == "%" else value
+def in_unit(metric: str, value: float, tick_s: float) -> float:
+    """Return a stored value in the unit that is written after it.
+
+    Args:
+        metric: its name.
+        value: as stored: rates per tick, shares from 0 to 1.
+        tick_s: seconds of a tick.
+    """
+    known = UNITS.get(metric)
+    if known is None:
+        return value
+    if known.unit == "%":
+        return value * _PERCENT
+    return value * known.rate_s / tick_s if known.rate_s else value
 
 
-def amount_in_words(metric: str, value: float) -> str:
-    """Return a value with its unit, for example "417.7 packets per tick" or "25%"."""
+def amount_in_words(metric: str, value: float, tick_s: float) -> str:
+    """Return a stored value with its unit, for example "83.5 packets/min" or "25%"; arguments as for ``in_unit``."""
     unit = unit_in_words(metric)
-    number = rounded_number(in_unit(metric, value))
+    number = rounded_number(in_unit(metric, value, tick_s))
     return f"{number}%" if unit == "%" else f"{number} {unit}".rstrip()
+
+
+def deviation_in_words(metric: str, observed: float, expected: float, tick_s: float) -> str:
+    """Return a sentence part on a value that deviates, for example "Sending 374 packets/min (baseline 21.3)"."""
+    label = UNITS[metric].label if metric in UNITS else f"{metric}:"
+    amount = amount_in_words(metric, observed, tick_s)
+    return f"{label} {amount} (baseline {rounded_number(in_unit(metric, expected, tick_s))})"

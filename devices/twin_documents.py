@@ -94,7 +94,7 @@ class ReportedTwin(SeenByDevice, total=False):
     protection: str
 
 
-#: hex digits of a digest that tell roots apart; a device that invents others only tells us what is untrue of itself
+#: hex digits of a digest that distinguish roots; a device that reports others only misreports its own state
 ROOT_MARK = 16
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -9,6 +10,10 @@ from devices.services import presence
 from pki.kernel.recent import Recent
 from tests.contract import compared
 from tests.scheduling import StoryScheduling
+
+# No test is timed: a machine that others use may take seconds for one example, or to make it.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = [
     "tests.factories.ground",

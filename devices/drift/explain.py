@@ -7,10 +7,12 @@ import numpy as np
 from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, DriftStep
 from devices.drift.metrics import METRICS, Array, restore_unit
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
-from devices.metric_units import amount_in_words
+from devices.metric_units import deviation_in_words
 
 #: metrics and similar devices in an explanation; metrics and destinations in its sentence
 MOST_METRICS, MOST_PEERS, MOST_NAMED = 6, 5, 3
+#: classes of addresses (``devices.services.telemetry.CLASSES``) in words
+_PLACES = {"wan": "outside the site", "lan": "inside the site", "multicast": "multicast"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class FlaggedTick:
         opened: RFC 3339 time of the tick.
         theta: the threshold (θ) of the tick, -log10 of a tail probability.
         strange: novelty keys that are new to its whole cohort.
+        tick_s: seconds of a tick.
     """
 
     device: str
@@ -32,6 +35,7 @@ class FlaggedTick:
     opened: str
     theta: float
     strange: list[str]
+    tick_s: float
 
 
 def explain_step(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[str, int]) -> Explanation:
@@ -56,7 +60,7 @@ def explain_step(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[s
         "metrics": metrics,
         "novel": case.strange,
         "peers": _peers(case, step, members),
-        "text": _text(metrics if numeric else [], case.strange),
+        "text": _text(metrics if numeric else [], case.strange, case.tick_s),
     }
 
 
@@ -92,14 +96,28 @@ def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[
     ]
 
 
-def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
+def _text(metrics: list[MetricEvidence], strange: list[str], tick_s: float) -> str:
     parts = [
-        f"{metric['name']} is {amount_in_words(metric['name'], metric['observed'])}, "
-        f"expected {amount_in_words(metric['name'], metric['expected'])}"
+        deviation_in_words(metric["name"], metric["observed"], metric["expected"], tick_s)
         for metric in metrics[:MOST_NAMED]
     ]
-    if strange:
-        parts.append(
-            f"new destination {', '.join(strange[:MOST_NAMED])}, which no device in its cohort has used before"
-        )
-    return "; ".join(parts) or "no deviating metrics"
+    sentences = [f"{'; '.join(parts)}."] if parts else []
+    named = [destination_in_words(key) for key in strange[:MOST_NAMED]]
+    if len(named) == 1:
+        sentences.append(f"New destination: {named[0]}; no device in its cohort has used it before.")
+    elif named:
+        sentences.append(f"New destinations: {'; '.join(named)}; no device in its cohort has used them before.")
+    return " ".join(sentences) or "No metric deviates."
+
+
+def destination_in_words(key: str) -> str:
+    """Return a destination for people, for example "TCP port 4444, outside the site".
+
+    Args:
+        key: protocol, port and class of the address, as in ``tcp:4444:wan``; another form is returned as it is.
+    """
+    match key.split(":"):
+        case [protocol, port, place] if place in _PLACES:
+            return f"{protocol.upper()} port {port}, {_PLACES[place]}"
+        case _:
+            return key

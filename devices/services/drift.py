@@ -130,7 +130,8 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
         if not (numeric or device in strange) or device not in now.members or device in known:
             continue
         member = now.members[device]
-        case = explain.FlaggedTick(member.name, member.cohort, row, at.isoformat(), theta, strange.get(device, []))
+        keys, tick_s = strange.get(device, []), settings.FLEET_DRIFT_TICK_S
+        case = explain.FlaggedTick(member.name, member.cohort, row, at.isoformat(), theta, keys, tick_s)
         found.append(
             incidents.raise_for(
                 actor=actor,

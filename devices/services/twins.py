@@ -238,7 +238,7 @@ def seen_version(section: str, if_match: str) -> int:
     """
     found = parse_entity_tags(if_match)
     if not found:
-        msg = f'Name the version that you have seen: If-Match: "{section}N", as the ETag of your last read says it.'
+        msg = f'Send the version that you have read: If-Match: "{section}N", the ETag of your last GET.'
         raise UnconditionalError(msg)
     numbers = [one[2:-1] for one in found if one.startswith(f'"{section}') and one[2:-1].isdecimal()]
     return int(numbers[0][:19]) if numbers else -1

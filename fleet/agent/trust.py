@@ -293,7 +293,7 @@ class Trust:
             # The metadata was renewed between the two requests, or newer metadata is withheld.
             updater = self._refreshed()
         if self._older(signed):
-            msg = "newer update metadata is withheld from this device: the director knows of it"
+            msg = "newer update metadata is withheld: the director names a newer version"
             raise RefusedError(msg)
         return updater, signed
 

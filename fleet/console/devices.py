@@ -185,7 +185,7 @@ def _chart(device: Device, wanted: str) -> dict[str, object]:
         "tick": seconds,
         "data": {
             "times": [tick * seconds for tick, _ in points],
-            "values": [in_unit(first, value) for _, value in points],
-            "band": {edge: in_unit(first, value) for edge, value in asdict(band).items()} if band else None,
+            "values": [in_unit(first, value, seconds) for _, value in points],
+            "band": {edge: in_unit(first, value, seconds) for edge, value in asdict(band).items()} if band else None,
         },
     }

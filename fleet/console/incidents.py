@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -96,8 +97,8 @@ def _shaped(metric: MetricEvidence) -> dict[str, object]:
     return {
         **metric,
         "trust_words": TRUST.get(str(metric.get("trust", "")), ""),
-        "observed_words": amount_in_words(name, observed),
-        "expected_words": amount_in_words(name, expected),
+        "observed_words": amount_in_words(name, observed, settings.FLEET_DRIFT_TICK_S),
+        "expected_words": amount_in_words(name, expected, settings.FLEET_DRIFT_TICK_S),
         "times": f"{observed / expected:.3g}" if expected > 0 and observed >= 0 else "",
         "observed_width": f"{100 * abs(observed) / most:.1f}",
         "expected_width": f"{100 * abs(expected) / most:.1f}",

@@ -173,7 +173,7 @@ def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
         if not isinstance(document, dict):
             _refuse("has a provides or depends that is not a map")
         if len(document) > _MOST_PAIRS:
-            _refuse(f"provides or depends on {len(document)} things, and at most {_MOST_PAIRS} are accepted")
+            _refuse(f"has {len(document)} provides or depends entries; the limit is {_MOST_PAIRS}")
         pairs |= {
             _text(key): [_text(each) for each in value] if isinstance(value, list) else _text(value)
             for key, value in document.items()

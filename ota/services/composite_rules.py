@@ -72,5 +72,7 @@ def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
     for requirement in part.manifest.get("requires", []):
         have = counters.get(requirement["component"])
         if have is not None and not is_within(requirement, have):
-            msg = f"The part {part} needs another {requirement['component']} than this composite brings."
+            msg = (
+                f"The part {part} requires another version of {requirement['component']} than this composite contains."
+            )
             raise RefusedBundleError(msg)

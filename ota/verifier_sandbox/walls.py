@@ -66,7 +66,7 @@ def prepare_keeper(scratch: Path) -> Surroundings:
 
 
 def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
-    """Give up, for good, what judging does not need.
+    """Drop permanently every right that verification does not need.
 
     Args:
         around: what the keeper has prepared.

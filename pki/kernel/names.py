@@ -48,9 +48,7 @@ def wrong_version(version: str) -> str:
     if not 0 < len(version) <= LONGEST_VERSION or len(version.encode("utf-8", "replace")) > LARGEST_VERSION:
         return f"it must have 1 to {LONGEST_VERSION} characters and at most {LARGEST_VERSION} bytes of UTF-8"
     if not version.isprintable() or "\ufffd" in version or not _UNSEEN.isdisjoint(version):
-        return (
-            "it holds a character that is not printable or not seen, or U+FFFD, which stands for bytes that are no text"
-        )
+        return "it contains an unprintable or invisible character, or U+FFFD (undecodable bytes)"
     if unicodedata.normalize("NFC", version) != version:
         return "it is not in Unicode's composed form (NFC)"
     if version != version.strip() or version in {".", ".."}:
@@ -82,8 +80,8 @@ def check_person(name: object) -> str:
     ):
         shown = "".join(character if character.isprintable() else "?" for character in str(name)[:LONGEST_PERSON])
         msg = (
-            f"The name {shown!r} is refused. A name has 1 to {LONGEST_PERSON} letters and digits; single spaces and "
-            ". ' - _ @ may stand between them, not at an end. The letters of one word are of one script."
+            f"The name {shown!r} is refused. Use 1 to {LONGEST_PERSON} letters and digits. Single spaces and . ' - _ @ "
+            "are allowed between them. Do not mix scripts in a word."
         )
         raise InvalidError(msg)
     return name

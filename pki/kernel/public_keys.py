@@ -149,7 +149,7 @@ def read_tuf(keytype: str, scheme: str, public: str) -> PublicKey:
     found = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else None
     found = found or ("rsa" if isinstance(key, rsa.RSAPublicKey) else "ed25519")
     if found != wanted:
-        msg = f"A TUF key says {scheme} and its bytes are {describe_type(key)}."
+        msg = f"The TUF key declares {scheme}, but its key bytes are {describe_type(key)}."
         raise InvalidError(msg)
     return key
 

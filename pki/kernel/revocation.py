@@ -163,7 +163,7 @@ def _judge(extensions: x509.Extensions, *, of_authorities: bool) -> tuple[int | 
         elif isinstance(extension.value, x509.IssuingDistributionPoint):
             points = _points(extension.value, of_authorities=of_authorities)
         elif extension.critical and not isinstance(extension.value, x509.AuthorityKeyIdentifier):
-            msg = f"The CRL has the critical extension {extension.oid.dotted_string}, which is not known here."
+            msg = f"The CRL has the critical extension {extension.oid.dotted_string}, which is not supported."
             raise InvalidError(msg)
     return number, points
 
@@ -185,7 +185,7 @@ def _serial(entry: x509.RevokedCertificate) -> int:
     for extension in entry.extensions:
         if extension.critical and not isinstance(extension.value, _ENTRY):
             identifier = extension.oid.dotted_string
-            msg = f"An entry of the CRL has the critical extension {identifier}: it is of another issuer."
+            msg = f"An entry of the CRL has the critical extension {identifier}; indirect CRLs are not supported."
             raise InvalidError(msg)
         if isinstance(extension.value, x509.CRLReason) and extension.value.reason == x509.ReasonFlags.remove_from_crl:
             msg = (

@@ -136,7 +136,7 @@ def _new_epoch(vault: Vault, domain: str, restore: dict[str, object]) -> None:
     """Remember the epoch that a restore begins; heads of it may be signed from then on."""
     epoch, last = restore.get("epoch"), last_head(vault, domain)["epoch"]
     if type(epoch) is not int or not last < epoch <= last + _MOST_EPOCHS:
-        msg = f"A restore must begin an epoch above {last}, the last one signed, and at most {_MOST_EPOCHS} above it."
+        msg = f"A restore must begin epoch {last + 1} to {last + _MOST_EPOCHS} (last signed epoch: {last})."
         raise InvalidError(msg)
     vault.write_fact(domain, _RESTORED, str(epoch).encode())
 

@@ -98,9 +98,11 @@ def test_the_job_learns_then_opens_one_incident_for_one_change(domain, enrol, se
     assert found.severity == "high"
     assert found.layer_now == "corroborated"
     assert found.explanation["metrics"][0]["name"] == "bytes_out"
-    assert "tcp:4444:wan" in found.explanation["text"]
-    assert re.match(
-        r"bytes_out is [\d,.]+ bytes per tick, expected 1,\d{3} bytes per tick; ", found.explanation["text"]
+    assert "tcp:4444:wan" in found.explanation["novel"]
+    assert re.fullmatch(
+        r"Sending [\d,]+ bytes/min \(baseline [\d,]+\)(; .*)?\. New destination: TCP port 4444, outside the site; "
+        r"no device in its cohort has used it before\.",
+        found.explanation["text"],
     )
 
 

@@ -271,7 +271,7 @@ def test_an_upload_can_be_cancelled_and_nothing_that_was_chosen_is_lost(console,
         expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
         expect(page.get_by_role("button", name="Upload and verify")).to_be_disabled()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_role("alert")).to_have_text("Upload cancelled. The server stored nothing.")
+        expect(page.get_by_role("alert")).to_have_text("Upload canceled. The server stored nothing.")
         expect(page.get_by_role("button", name="Upload and verify")).to_be_enabled()
         page.unroute_all(behavior="ignoreErrors")
 

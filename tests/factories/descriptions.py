@@ -250,7 +250,7 @@ MEANING = {
     "JSON with a byte order mark": Variant(b"\xef\xbb\xbf" + tree(), tool=False),
     "JSON with an escape": Variant(tree().replace(b"p.bin", b"\\u0070.bin")),
     "JSON with a section that is an object": Variant(tree(images={"filename": "p.bin"}), tool=False),
-    "JSON with half a character": Variant(tree(description="\ud800"), policy="half a character"),
+    "JSON with half a character": Variant(tree(description="\ud800"), policy="a lone surrogate"),
     "JSON with compressed as a text": Variant(tree(image={"compressed": "true"}), tool=False),
     "JSON with compressed as a number": Variant(tree(image={"compressed": 0}), policy="must be true, false"),
     "UTF-16": Variant(MULTILINE.decode().encode("utf-16"), tool=False),

@@ -17,7 +17,7 @@ WHY = {
     "score": 8.0,
     "theta": 5.26,
     "cohort": "node|app=1",
-    "text": "packets_out is 461 packets per tick, expected 23.4 packets per tick",
+    "text": "Sending 92.2 packets/min (baseline 4.68).",
     "metrics": [
         {"name": "packets_out", "unit": "1/tick", "trust": "self-reported", "observed": 461.0, "expected": 23.4,
          "own_z": 32.4, "cohort_z": 32.3, "channel": "spike", "share": 1.0}

@@ -116,7 +116,7 @@ def test_parts_for_other_hardware_or_another_audience_are_refused(site):
 def test_parts_that_cannot_run_beside_one_another_are_refused(site):
     app = site.part("app")
     needs = site.part("net-core", requires=[{"component": "app", "min_counter": 2}])
-    with pytest.raises(RefusedBundleError, match="needs another app than this composite brings"):
+    with pytest.raises(RefusedBundleError, match="requires another version of app than this composite contains"):
         site.upload(app, needs)
 
 

@@ -1,7 +1,7 @@
 """Incomplete bodies, and answers that are fetched in blocks: limited per peer and in total.
 
-aiocoap keeps both for minutes and counts neither. A peer that begins more than it may loses what it began first, and is
-told so by 4.08 when it goes on with that.
+aiocoap keeps both for minutes and counts neither. A peer that begins more than allowed loses its oldest transfer, and
+gets 4.08 when it continues that one.
 """
 
 import time

@@ -202,7 +202,7 @@ def _digest(text: str) -> str:
 
 def incident_explanation(name: str) -> Explanation:
     """Return the explanation of an incident, in the format of ``devices.drift.explain``."""
-    text = "packets_out is 374 packets per tick, expected 21.3 packets per tick"
+    text = "Sending 374 packets/min (baseline 21.3)."
     metric: MetricEvidence = {
         "name": "packets_out", "unit": "1/tick", "trust": "self-reported", "observed": 374.0, "expected": 21.3,
         "own_z": 32.4, "cohort_z": 32.3, "channel": "spike", "share": 1.0,

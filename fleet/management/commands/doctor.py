@@ -65,9 +65,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps([asdict(finding) for finding in findings]))
         else:
             for finding in findings:
-                self.stdout.write(f"{'ok  ' if finding.ok else 'CARE'} {finding.what}: {finding.detail}")
+                self.stdout.write(f"{'ok  ' if finding.ok else 'WARN'} {finding.what}: {finding.detail}")
         if not all(finding.ok for finding in findings):
-            msg = "Some checks failed. See the lines marked CARE above."
+            msg = "Some checks failed. See the lines marked WARN above."
             raise CommandError(msg)
 
 

@@ -66,5 +66,5 @@ def _plain(value: object) -> Setting:
 
 def _text(value: str) -> str:
     if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-        refuse_description("a string holds a NUL or half a character (a lone surrogate). Remove it.")
+        refuse_description("a string contains a NUL or a lone surrogate. Remove it.")
     return value

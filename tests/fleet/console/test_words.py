@@ -16,11 +16,12 @@ def shown(client, path):
     return answer.content.decode()
 
 
-def test_an_incident_names_units_that_people_use(client, fleet):
+def test_an_incident_names_units_that_people_use(client, fleet, settings):
+    settings.FLEET_DRIFT_TICK_S = 300
     incident = Incident.objects.filter(domain=fleet.domain).first()
     page = shown(client, f"/incidents/{incident.public_id}")
-    assert "461 packets per tick" in page
-    assert "23.4 packets per tick" in page
+    assert "<b>92.2 packets/min</b>" in page
+    assert "<b>4.68 packets/min</b>" in page
     assert "reported by the device" in page
     assert "1/tick" not in page
 

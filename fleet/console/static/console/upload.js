@@ -12,7 +12,7 @@ form.addEventListener("submit", (event) => {
   request.upload.addEventListener("load", () => words("Upload complete. The server is verifying the bundle…"));
   request.addEventListener("load", () => finish(request));
   request.addEventListener("error", () => refuse("The connection was interrupted and the server stored nothing. The files are still selected: upload them again."));
-  request.addEventListener("abort", () => refuse("Upload cancelled. The server stored nothing."));
+  request.addEventListener("abort", () => refuse("Upload canceled. The server stored nothing."));
   request.open("POST", form.action || location.href);
   request.setRequestHeader("Accept", "application/json");
   request.send(whole());
