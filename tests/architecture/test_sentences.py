@@ -1,4 +1,4 @@
-"""Pages that people follow step by step use short sentences: 25 words at most, without tables, code and identifiers."""
+"""Pages that people follow step by step, and the changelog, use short sentences: 25 words at most, without tables, code and identifiers."""
 
 import re
 from pathlib import Path
@@ -23,6 +23,7 @@ _WORD = re.compile(r"[^\W_]")
 def pages():
     """Yield the pages that have short sentences."""
     yield ROOT / "README.md"
+    yield ROOT / "CHANGELOG.md"
     yield from sorted((ROOT / "docs/how-to").glob("*.md"))
     yield from sorted((ROOT / "docs/reference").glob("device-protocol*.md"))
     yield from sorted((ROOT / "docs/reference/device-protocol").glob("*.md"))
