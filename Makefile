@@ -1,4 +1,4 @@
-# Few targets; `make demo` and `make test` do everything on a fresh machine.
+# `make demo` and `make test` set up everything that they need on a new machine.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -12,10 +12,10 @@ WORKERS ?= 3
 
 .PHONY: demo check test acceptance judge peers bench-peers bench lock
 
-demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
+demo: .venv/.runtime  ## run the quickstart scenario on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
 	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless) $(if $(DIR),--dir $(DIR)) $(if $(SUMMARY),--summary $(SUMMARY))
 
-check: .venv/.dev  ## style, types, words, import contracts, migrations, templates
+check: .venv/.dev  ## check style, types, words, import contracts, migrations and templates
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy -p fleet -p ota -p devices -p pki
@@ -29,25 +29,25 @@ check: .venv/.dev  ## style, types, words, import contracts, migrations, templat
 	$(V)/shellcheck docker/entrypoint .ci/run requirements/lock.sh tests/peers/*.sh
 	$(PYTEST) tests/architecture --ignore tests/architecture/test_lives.py
 
-test: check  ## everything, on SQLite and on PostgreSQL, with real peers and a real browser
+test: check  ## run all tests on SQLite and PostgreSQL, with real peers and a real browser
 	$(PYTEST) -n $(WORKERS) --durations 10
 	MUSTER_TEST_DATABASE=postgresql $(PYTEST) -n $(WORKERS)
 
-acceptance: .venv/.dev  ## the acceptance suite: long forms with full counts; results under docs/reference/judged/
+acceptance: .venv/.dev  ## run the acceptance suite: long tests with full counts; results in `docs/reference/judged/`
 	$(V)/python -m tests.acceptance
 
-judge: acceptance  ## the earlier name of acceptance
+judge: acceptance  ## former name of acceptance
 
-peers:  ## the real programs that tests run against (Debian packages)
+peers:  ## install the third-party programs that tests use (Debian packages)
 	@bash tests/peers/install.sh
 
-bench-peers:  ## what `make bench NAME=listeners` compares with, beside the peers
+bench-peers:  ## install what `make bench NAME=listeners` compares with, in addition to the peers
 	@bash tests/peers/install-bench.sh
 
-bench: .venv/.dev  ## NAME=… [JSON=file]
+bench: .venv/.dev  ## run a benchmark: NAME=… [JSON=file]
 	$(V)/python manage.py bench $(NAME) $(if $(JSON),--json $(JSON))
 
-lock: .venv/.dev  ## write requirements/*.txt anew from pyproject.toml
+lock: .venv/.dev  ## regenerate requirements/*.txt from pyproject.toml
 	bash requirements/lock.sh $(V)/uv
 
 .venv/bin/python:

@@ -48,7 +48,7 @@ class TooLargeError(LimitedError):
 
 
 class VerifierError(UnavailableError):
-    """The verifier could not run; the content was not judged."""
+    """The verifier could not run; the content was not verified."""
 
 
 class BlobStoreError(UnavailableError):

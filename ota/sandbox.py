@@ -2,8 +2,8 @@
 
 What is promised: no network, no file but the artefacts, bounded scratch space, memory, processor time and processes,
 and no descendant that outlives the verdict. ``ota.verifier_sandbox`` says by which mechanisms; where one promise
-cannot be kept, nothing is judged and the upload is refused with a sentence. What the child says is bounded and parsed,
-never rendered unescaped.
+cannot be kept, nothing is verified and the upload is refused with a sentence. What the child says is bounded and
+parsed, never rendered unescaped.
 """
 
 import json
@@ -87,7 +87,7 @@ def judge_artefact(
 
     Raises:
         RefusedBundleError: the artefact is refused; one sentence says why.
-        VerifierError: the verifier did not run; the artefact was not judged.
+        VerifierError: the verifier did not run; the artefact was not verified.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
         case = ArtefactToVerify(

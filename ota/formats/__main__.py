@@ -1,4 +1,4 @@
-"""The keeper of a verifier: read a case from standard input, judge it in a confined child, write one JSON object.
+"""The keeper of a verifier: read a case from standard input, verify it in a confined child, write one JSON object.
 
 Started by ``ota.sandbox`` only. The verifier is imported before the child is confined, because afterwards
 the project's own folder cannot be read any more.
@@ -19,7 +19,7 @@ _VERIFIERS = {**{name: f"ota.formats.{name}" for name in _NAMES}, "onnx": "ota.f
 
 
 def main() -> None:
-    """Judge one case."""
+    """Verify one case."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     request = verifier_sandbox.read_sandbox_request()
     verifier = importlib.import_module(_VERIFIERS[str(request.body["format"])])

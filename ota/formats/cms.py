@@ -1,4 +1,4 @@
-"""Detached CMS signatures (RFC 5652): OpenSSL judges signature and chain, the rules for signers are ours.
+"""Detached CMS signatures (RFC 5652): OpenSSL verifies signature and chain, the rules for signers are ours.
 
 The anchor is the *signing CA's* certificate, never the root above it: with the common root as anchor a certificate of
 the CA that issues to devices would pass. OpenSSL 3.0 knows no purpose for code signing and reads no CRL unasked, so

@@ -37,7 +37,7 @@ class TrustAnchor:
 
 @dataclass(frozen=True, slots=True)
 class ArtefactToVerify:
-    """One artefact to judge.
+    """One artefact to verify.
 
     Args:
         format: which verifier runs.

@@ -1,4 +1,4 @@
-"""RAUC bundles: ``rauc extract`` judges signature and payload, the list of files and the signer are ours to check.
+"""RAUC bundles: ``rauc extract`` verifies signature and payload, Muster the list of files and the signer.
 
 A bundle is a squashfs, a dm-verity tree, and a CMS with the manifest inside; its size is in the last eight bytes.
 ``rauc info`` accepts a bundle whose payload was tampered with: only ``extract`` reads it all. The squashfs may hold

@@ -168,7 +168,7 @@ def _labels(fields: Fields) -> tuple[str, ...]:
 
 
 def _evaluation(fields: Fields) -> None:
-    """Read how the author judged a model: the metric, what it must not fall below, and over how many windows."""
+    """Read the author's evaluation of a model: the metric, its lowest accepted value, and the number of windows."""
     inner = fields.group("eval")
     inner.text("metric", longest=60)
     inner.text("minimum", pattern=_DECIMAL)

@@ -34,7 +34,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
     Raises:
         InvalidError: the bundle is refused; nothing of it is stored, and the sentence says why.
         ConflictError: this version exists with other content.
-        VerifierError: it could not be judged.
+        VerifierError: it could not be verified.
     """
     uploaded = permitted_rows(actor, Action.UPLOAD_BUNDLE, rows.list_bundles(actor=actor))
     wanted = parse_manifest(manifest)

@@ -1,6 +1,6 @@
 """What a signed ``sw-description`` installs, for every device that it applies to. Pure.
 
-The rules are those of SWUpdate 2022.12, judged beside ``swupdate -c`` in ``tests/peers/test_sw_description.py``. What
+The rules are those of SWUpdate 2022.12, tested beside ``swupdate -c`` in ``tests/peers/test_sw_description.py``. What
 other versions read differently, or silently ignore, is refused; ``docs/reference/sw-description.md`` lists all of it.
 """
 

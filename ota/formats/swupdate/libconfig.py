@@ -1,6 +1,6 @@
 """Read libconfig text as libconfig 1.5 to 1.8 read it; what they read differently is refused. Pure.
 
-The grammar is the one of the libconfig manual, chapter 2. The library is judged beside this reader in
+The grammar is the one of the libconfig manual, chapter 2. The library is tested beside this reader in
 ``tests/peers/test_libconfig.py``. Three things that the library does are not done here:
 
 - ``@include`` reads another file of the device, which is not signed;
