@@ -98,7 +98,7 @@ def test_the_console_refuses_the_same(ask, address):
     assert (
         b"parameter" in answer.content
         or b"one of" in answer.content
-        or b"`" in answer.content
+        or b"<code>" in answer.content
         or b"There is no" in answer.content
     )
 

@@ -69,8 +69,10 @@ def test_no_adapter_identifies_a_device_without_the_gate():
     for path, tree in modules().items():
         if path.parts[:2] == ("fleet", "gateway"):
             for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef) and {"device", "child"} & (called := _asked_of_identity(node)):
-                    calling[f"{path}: {node.name}"] = "gate" in called
+                if isinstance(node, ast.FunctionDef) and {"authenticate_device", "get_child"} & (
+                    called := _asked_of_identity(node)
+                ):
+                    calling[f"{path}: {node.name}"] = "gate_quarantined" in called
     assert len(calling) >= 3
     assert all(calling.values()), calling
 
