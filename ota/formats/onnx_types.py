@@ -191,7 +191,7 @@ def _usual(node: onnx.NodeProto, unknown: str) -> Iterator[str]:
     """Yield the types of an output that neither an input nor an attribute of its own names."""
     if node.domain == "ai.onnx.ml":
         lists = [attribute for attribute in node.attribute if attribute.name.startswith(_LISTS)]
-        yield "STRING" if any(crl.strings for crl in lists) else "INT64"
+        yield "STRING" if any(attribute.strings for attribute in lists) else "INT64"
         yield "FLOAT32"
     elif node.op_type == "ConstantOfShape" and node.attribute:
         return  # its attribute is a tensor, and counted as one

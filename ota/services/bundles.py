@@ -68,10 +68,7 @@ def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -
 def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
     """Return the registered hardware models that the manifest names."""
     classes = {hardware.class_id for hardware in wanted.hw}
-    models = {
-        hardware_model.class_id: hardware_model
-        for hardware_model in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)
-    }
+    models = {model.class_id: model for model in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)}
     for hardware in wanted.hw:
         model = models.get(hardware.class_id)
         if model is None or model.vendor_id != hardware.vendor_id:
@@ -83,8 +80,8 @@ def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
 
 def _demand_new(slug: str, wanted: Manifest) -> None:
     """Refuse a version that exists with other content."""
-    kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
-    if kin.filter(version=wanted.version).exists():
+    same_name = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
+    if same_name.filter(version=wanted.version).exists():
         msg = f"{wanted.id} {wanted.version} already exists with different content. Give the new content a new version."
         raise ConflictError(msg)
 

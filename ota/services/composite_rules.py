@@ -26,14 +26,18 @@ def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool 
     named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
     bundles = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
     known = {bundle.digest: bundle for bundle in (bundles.select_for_update() if hold else bundles)}
-    counters = {value.component: value.security_counter for value in known.values()}
+    counters = {bundle.component: bundle.security_counter for bundle in known.values()}
     for part in named:
-        one = known.get(part["digest"])
-        if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
+        member = known.get(part["digest"])
+        if member is None or (member.component, member.name, member.version) != (
+            part["component"],
+            part["id"],
+            part["version"],
+        ):
             msg = f"The part {part['id']} {part['version']} with this digest does not exist. Upload it first."
             raise RefusedBundleError(msg)
-        _demand_for(wanted, one)
-        _demand_beside(one, counters)
+        _demand_for(wanted, member)
+        _demand_beside(member, counters)
 
 
 def demand_released(bundle: Bundle) -> None:
