@@ -27,7 +27,7 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     try:
         value = _document(data)
         form, listed = _components(value)
-        found = [_told(form, item) for item in listed]
+        found = [_component_row(form, item) for item in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.model_digests(value) if shown else set()
@@ -57,7 +57,7 @@ def search_components(data: bytes, words: str) -> list[dict[str, str]]:
     """
     form, listed = _components(_document(data))
     wanted = words.casefold().split()
-    rows = (_told(form, item) for item in listed)
+    rows = (_component_row(form, item) for item in listed)
     return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in wanted)]
 
 
@@ -71,7 +71,7 @@ def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object
     return card.printable_text(value["spdxVersion"])[:16], card.maps_in(value, "packages")
 
 
-def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
+def _component_row(form: str, one: Mapping[str, object]) -> dict[str, str]:
     if form.startswith("CycloneDX"):
         names = [card.component_licence(entry) for entry in card.maps_in(one, "licenses")]
         version, kind, licence = one.get("version", ""), one.get("type", ""), " AND ".join(filter(None, names))

@@ -137,13 +137,13 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
                 actor=actor,
                 device=Device.objects.select_related("hardware_model", "twin", "domain").get(pk=device),
                 severity="high" if numeric and device in strange else "medium",
-                explanation=explain.explain_step(case, step, now.x, _kin(now, member)),
+                explanation=explain.explain_step(case, step, now.x, _cohort_rows(now, member)),
             )
         )
     return found
 
 
-def _kin(now: _Tick, member: _Member) -> dict[str, int]:
+def _cohort_rows(now: _Tick, member: _Member) -> dict[str, int]:
     """Return the rows of the device's cohort by name."""
     return {
         one.name: now.row_of[key]

@@ -66,7 +66,7 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures, self._untold, self._followed = 0, False, False
+        self._failures, self._report_due, self._followed = 0, False, False
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -167,9 +167,9 @@ class Agent:
             self.update(said.update)
         elif trouble := self._installer.boot_trouble() or self._config_watch.trouble():
             self.report(state="refused", reason=trouble)
-        elif self._untold:
+        elif self._report_due:
             self.report()
-            self._untold = False
+            self._report_due = False
         self.look()
 
     def rest(self, seconds: float, stopped: threading.Event) -> None:
@@ -311,7 +311,7 @@ class Agent:
         if wiping.wipe_begun(self.settings.folder):
             self.wipe()
             return
-        self._untold |= self._installer.recover()
+        self._report_due |= self._installer.recover()
         if not self._followed:
             self._follow()
             self._followed = True

@@ -76,16 +76,16 @@ class S3Blobs(Staging):
             "Metadata": {"sha256": staged.sha256},
             **self._encryption(),
         }
-        with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
+        with staged.path.open("rb") as file, _translate_errors(existing_is_well=True) as existed:
             if staged.size <= PART:
                 self._client.put_object(**facts, Body=file, ContentLength=staged.size, IfNoneMatch="*")
             else:
                 self._in_parts(facts, file)
-        return not told
+        return not existed
 
     def size(self, sha256: str) -> int:
         """Return how many bytes a digest has."""
-        with _told():
+        with _translate_errors():
             return int(self._client.head_object(**self._at(sha256))["ContentLength"])
 
     def path(self, sha256: str) -> None:
@@ -101,7 +101,7 @@ class S3Blobs(Staging):
         """Yield a part of the bytes in chunks."""
         if not length:
             return
-        with _told():
+        with _translate_errors():
             answer = self._client.get_object(**self._at(sha256), Range=f"bytes={start}-{start + length - 1}")
             body = answer["Body"]
             if answer["ContentLength"] != length:  # a service that knows no ranges, or an object that was exchanged
@@ -130,13 +130,13 @@ class S3Blobs(Staging):
 
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""
-        with _told():
+        with _translate_errors():
             self._client.delete_object(**self._at(sha256))
 
     def listed(self) -> Iterator[StoredBlob]:
         """Yield everything that is kept below the prefix."""
         pages = self._client.get_paginator("list_objects_v2")
-        with _told():
+        with _translate_errors():
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
                 for entry in page.get("Contents", ()):
                     name = str(entry["Key"]).rsplit("/", 1)[-1]
@@ -193,7 +193,7 @@ class S3Blobs(Staging):
     def _abort(self, upload: dict[str, object]) -> None:
         """Remove the parts; if even that fails, the first error is the one to report."""
         try:
-            with _told():
+            with _translate_errors():
                 self._client.abort_multipart_upload(**upload)
         except DomainError as error:
             _logger.warning("parts of an upload may be left in the bucket", extra={"cause": error.detail})
@@ -222,7 +222,7 @@ def _session() -> object:
 
 
 @contextmanager
-def _told(*, existing_is_well: bool = False) -> Iterator[list[str]]:
+def _translate_errors(*, existing_is_well: bool = False) -> Iterator[list[str]]:
     """Turn the library's errors into ours; yield a list that is filled when the object was there already."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  because it is slow to load
 

@@ -42,7 +42,7 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
         return judgement
     trial = measuring.measure_model(staged[wanted.image.path].path, vectors, len(cases))
     _demand_right(trial, cases)
-    return _told(judgement, trial, cases, tool)
+    return _with_trial(judgement, trial, cases, tool)
 
 
 def _bounded(vectors: Path) -> bytes:
@@ -82,7 +82,7 @@ def _demand_right(found: Trial, cases: tuple[GoldenVector, ...]) -> None:
         raise RefusedBundleError(msg)
 
 
-def _told(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
+def _with_trial(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
     facts: BundleFacts = {
         **judgement.facts,
         "trial": {"runs": found.runs, "message": found.message, "tool": tool},

@@ -39,15 +39,15 @@ def run_child(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRe
         return
     watched = Watched(request.scratch, around.user, _inodes(request), bounds)
     answer, complaint = os.memfd_create("answer"), os.memfd_create("complaint")
-    told, tell = os.pipe()
+    source, sink = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(told)
-        _be_child(request, bounds, work, around, (answer, complaint, tell))
-    os.close(tell)
+        os.close(source)
+        _be_child(request, bounds, work, around, (answer, complaint, sink))
+    os.close(sink)
     with suppress(OSError):
         os.setpgid(child, child)
-    report["holds"], report["missing"] = _told(told)
+    report["holds"], report["missing"] = _read_confinement(source)
     report["code"], report["end"] = _watch(child, request.seconds, watched)
     if not _end_all():
         report["end"] = "alive"
@@ -65,7 +65,7 @@ def _be_child(
     outputs: tuple[int, int, int],
 ) -> None:
     """Shut this process in, say how, do the work, and end."""
-    answer, complaint, tell = outputs
+    answer, complaint, sink = outputs
     code = 1
     try:
         with suppress(OSError):
@@ -74,8 +74,8 @@ def _be_child(
         for old, new in ((nothing, 0), (answer, 1), (complaint, 2)):
             os.dup2(old, new)
         confinement = walls.confine_child(around, request, bounds)
-        os.write(tell, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
-        os.close(tell)
+        os.write(sink, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
+        os.close(sink)
         if not confinement.missing:
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
@@ -87,9 +87,9 @@ def _be_child(
         os._exit(code)
 
 
-def _told(told: int) -> tuple[dict[str, str], list[str]]:
+def _read_confinement(source: int) -> tuple[dict[str, str], list[str]]:
     """Return what the child said of its confinement before it opened anything: what holds, and what is missing."""
-    with os.fdopen(told, "rb") as stream:
+    with os.fdopen(source, "rb") as stream:
         data = stream.read()
     if not data:
         return {}, ["the child ended before it was confined"]

@@ -173,7 +173,7 @@ class Command(BaseCommand):
 
     def _list(self, who: Actor, options: BundleOptions) -> str:
         wanted = filter_of(options, rows.BundleFilter)
-        found = [_told(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
+        found = [_bundle_row(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
@@ -220,7 +220,7 @@ def _for_authors(acts: "_Acts") -> None:
     )
 
 
-def _told(bundle: Bundle) -> dict[str, object]:
+def _bundle_row(bundle: Bundle) -> dict[str, object]:
     release = getattr(bundle, "release", None)
     return {
         "id": str(bundle.public_id),
