@@ -187,8 +187,8 @@ class CoapTransport:
 
 def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
     """Return a connection to a server: CoAP for ``coaps://``, else HTTPS."""
-    carrier = CoapTransport if server.startswith("coaps://") else Transport
-    return carrier(server, anchor, identity)
+    transport = CoapTransport if server.startswith("coaps://") else Transport
+    return transport(server, anchor, identity)
 
 
 def _driven(line: ClientAssociation, steps: Steps[T]) -> T:

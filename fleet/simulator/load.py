@@ -32,7 +32,7 @@ from fleet.simulator.transports.https import HttpsLine
 from fleet.simulator.transports.oscore import OscoreLine
 
 FAULTS = ("half-open", "duplicate", "reorder", "clock", "slow", "reboot", "cut", *datagrams.FAULTS)
-CARRIERS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}
+TRANSPORTS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}
 #: share of actions with a fault, for devices that inject faults
 SHARE = 0.1
 HOUR_MS = 3_600_000
@@ -47,7 +47,7 @@ class SimulatedDevice:
     sequence: int = 0
 
 
-class Crowd:
+class LoadGenerator:
     """The actions of the devices.
 
     Args:
@@ -118,7 +118,7 @@ async def run_load(
     """Enrol and run the devices. Return the summary, also after an interruption."""
     parts, progress = urlsplit(given.server), ProgressPrinter(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
-    crowd = Crowd(packs.load_pack(given.pack), faults, progress)
+    generator = LoadGenerator(packs.load_pack(given.pack), faults, progress)
 
     async def all_of_it() -> None:
         files = await enrol_many(
@@ -127,9 +127,11 @@ async def run_load(
         members = []
         for number, path in enumerate(files):
             source = random.Random(given.seed * 100_003 + number)  # noqa: S311  because a simulation must be repeatable
-            reach = Reach(host, port, given.coap_port, given.anchor, path, source, crowd.shaken, crowd.tally.faults)
-            members.append(SimulatedDevice(CARRIERS[given.carrier](reach), source))
-        await crowd.live(members, given.seconds, given.poll)
+            reach = Reach(
+                host, port, given.coap_port, given.anchor, path, source, generator.shaken, generator.tally.faults
+            )
+            members.append(SimulatedDevice(TRANSPORTS[given.transport](reach), source))
+        await generator.live(members, given.seconds, given.poll)
 
     work = asyncio.ensure_future(all_of_it())
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +140,7 @@ async def run_load(
         await work
     except asyncio.CancelledError:
         sys.stderr.write("interrupted\n")
-    return {"devices": len(tokens), "pack": given.pack, "carrier": given.carrier, **crowd.tally.summary()}
+    return {"devices": len(tokens), "pack": given.pack, "carrier": given.transport, **generator.tally.summary()}
 
 
 def main() -> int:
@@ -173,7 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fleet.simulator.load", description="Run thousands of simulated devices in one process."
     )
     parser.add_argument("--server", required=True, help="https://host:port of the device gateway")
-    parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="transport of the devices")
+    parser.add_argument(
+        "--transport", "--carrier", choices=sorted(TRANSPORTS), default="https", help="transport of the devices"
+    )
     parser.add_argument("--coap-port", type=int, default=5684, help="CoAP port of the device gateway, for coaps")
     parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
     parser.add_argument(

@@ -93,7 +93,7 @@ async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
     fast = FastPath(table, answers)
     listener = CoapListener(fast)
     protocol = Context(loop=asyncio.get_running_loop(), serversite=listener, loggername="muster.coap")
-    follower = _follow(table, listener, await _carriers(protocol, given, fast, listener))
+    follower = _follow(table, listener, await _register_transports(protocol, given, fast, listener))
     for bound, fingerprint in given.bench:
         make = partial(PlainBench, fast, listener.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
@@ -111,7 +111,7 @@ async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
         listener.close()
 
 
-async def _carriers(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
+async def _register_transports(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
     """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
     tcp: list[CoapTcpServer] = []
