@@ -33,7 +33,7 @@ def main() -> None:
 
     django.setup()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from fleet.management.acts import provide_signer  # noqa: PLC0415  because of the set-up above
+    from fleet.management.command_support import provide_signer  # noqa: PLC0415  because of the set-up above
 
     with provide_signer(), tempfile.TemporaryDirectory() as folder:
         keys = _officers(Path(folder))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
+from fleet.management.command_support import add_filter_options, command_actor, command_errors, filter_of
 from ota.measuring import vectors
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
 from devices.services import rollover
-from fleet.management.acts import command_actor, provide_signer
+from fleet.management.command_support import command_actor, provide_signer
 from ota.services import campaigns
 from pki import selectors
 from pki.kernel import files

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors
 from devices.services import approvals, expected, tokens
-from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
+from fleet.management.command_support import add_filter_options, command_actor, command_errors, filter_of
 from pki.kernel.actor import Actor
 from pki.kernel.plurals import number_of
 

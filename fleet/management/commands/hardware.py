@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors
 from devices.services import hardware
-from fleet.management.acts import command_actor, command_errors
+from fleet.management.command_support import command_actor, command_errors
 from pki.kernel import strict_json
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError

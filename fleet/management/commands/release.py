@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import add_filter_options, command_actor, filter_of, provide_signer
+from fleet.management.command_support import add_filter_options, command_actor, filter_of, provide_signer
 from ota.models import Statement
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import statements as rows
