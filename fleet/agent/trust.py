@@ -30,7 +30,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
-from fleet.agent import agreement, memory, roots, witness
+from fleet.agent import agreement, audit_log_monitor, memory, roots
 from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -76,7 +76,7 @@ class DirectorDocument(TypedDict):
     newest: agreement.Newest
     assignments: list[object]
     commands: NotRequired[list[Command]]
-    head: NotRequired[witness.Head]
+    head: NotRequired[audit_log_monitor.Head]
 
 
 #: of a document of the director
@@ -311,7 +311,7 @@ class Trust:
             signed, keyid = self._verified(canonical.loads(answer.body, max_bytes=MAX_DIRECTOR))
             self._fresh(signed, device, nonce)
             if "head" in signed:
-                witness.keep_head(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
+                audit_log_monitor.keep_head(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
             agreement.check_newest(signed["newest"])
             self._row(signed)
         except (InvalidError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
