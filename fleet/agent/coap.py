@@ -185,7 +185,7 @@ class CoapTransport:
         return _driven(line, self._exchanges.ask(message))
 
 
-def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
+def open_connection(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
     """Return a connection to a server: CoAP for ``coaps://``, else HTTPS."""
     transport = CoapTransport if server.startswith("coaps://") else Transport
     return transport(server, anchor, identity)

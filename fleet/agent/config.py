@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from fleet.agent.coap import CoapTransport, line_to
+from fleet.agent.coap import CoapTransport, open_connection
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
@@ -205,7 +205,7 @@ def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
     """Perform a TLS handshake with the current server under the new trust anchors."""
     transport = None
     try:
-        transport = line_to(address, trial, identity)
+        transport = open_connection(address, trial, identity)
         transport.call("GET", "/healthz")
     except AnswerError:
         return  # any answer proves that the handshake succeeded
@@ -228,7 +228,7 @@ def _visit(
         raise RefusedError(msg)
     transport = None
     try:
-        transport = line_to(address, trial, identity)
+        transport = open_connection(address, trial, identity)
         _patiently(check_director, transport)
     except RefusedError as error:
         msg = f"self-test: the answer of {address} is not trusted: {error}"
