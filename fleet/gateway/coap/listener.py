@@ -31,7 +31,7 @@ from pki.kernel import ids
 from pki.kernel.coap import TAG
 from pki.kernel.errors import DomainError, LimitedError
 
-DIALECTS = ((device_api_v1.answer_device_api, codec.encode_refusal), (coaps.answer_est_coaps, coaps.render_diagnostic))
+ADAPTERS = ((device_api_v1.answer_device_api, codec.encode_refusal), (coaps.answer_est_coaps, coaps.render_diagnostic))
 #: largest message of a device, block-wise or whole
 MAX_BODY = codec.MAX_BODY
 POLL, ENROL = ("v1", "poll"), ("v1", "enrol")
@@ -49,7 +49,7 @@ class CoapListener(resource.ObservableResource):  # type: ignore[misc]  # aiocoa
         self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because aiocoap has no public limit
         self._fast = fast
         self._watching: dict[str, set[ServerObservation]] = {}
-        self._workers = Workers("coap-door", DIALECTS)
+        self._workers = Workers("coap-door", ADAPTERS)
         self._rates = Rates(settings.FLEET_REQUESTS_A_DEVICE, settings.FLEET_STRANGERS_A_MINUTE)
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from fleet.gateway import identity
 from fleet.gateway.est import operations
-from fleet.gateway.est.dialect import CERTS_ONLY, PLAIN, ROOT
+from fleet.gateway.est.adapter import CERTS_ONLY, PLAIN, ROOT
 from fleet.gateway.est.operations import EnrolmentAnswer, EstLabel
 from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from pki.kernel import cbor
