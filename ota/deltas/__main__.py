@@ -1,4 +1,4 @@
-"""The keeper of a child that makes patches: it makes each candidate, tries it, writes what came out right.
+"""The supervisor of a child that makes patches: it makes each candidate, tries it, writes what came out right.
 
 Started by ``ota.sandbox`` only. A maker that crashes, is slow or wrong is dropped, and said.
 """

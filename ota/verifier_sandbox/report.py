@@ -1,4 +1,4 @@
-"""What a keeper says of its child, as one JSON object on standard output."""
+"""What a supervisor says of its child, as one JSON object on standard output."""
 
 from typing import TypedDict
 

@@ -24,7 +24,7 @@ class Watched:
 
     Args:
         scratch: the folder.
-        user: user id of the child, or 0 when it is the keeper's own.
+        user: user id of the child, or 0 when it is the supervisor's own.
         given: devices and inodes of the artefacts, which the child has open and has not written.
         bounds: what may be used.
     """

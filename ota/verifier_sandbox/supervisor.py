@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ota.verifier_sandbox import usage, walls
+from ota.verifier_sandbox import confinement, usage
 from ota.verifier_sandbox.bounds import Bounds
 from ota.verifier_sandbox.report import ChildReport
 from ota.verifier_sandbox.request import SandboxRequest
@@ -32,9 +32,9 @@ def run_child(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRe
     """
     report: ChildReport = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
     try:
-        around = walls.prepare_keeper(request.scratch)
+        around = confinement.prepare_supervisor(request.scratch)
     except OSError as error:
-        report["missing"] = [f"resources: {walls.ROOT} ({error.strerror})"]
+        report["missing"] = [f"resources: {confinement.ROOT} ({error.strerror})"]
         _write(report)
         return
     watched = Watched(request.scratch, around.user, _inodes(request), bounds)
@@ -61,7 +61,7 @@ def _be_child(
     request: SandboxRequest,
     bounds: Bounds,
     work: Callable[[SandboxRequest], Mapping[str, object]],
-    around: walls.Surroundings,
+    around: confinement.Surroundings,
     outputs: tuple[int, int, int],
 ) -> None:
     """Shut this process in, say how, do the work, and end."""
@@ -73,14 +73,14 @@ def _be_child(
         nothing = os.open("/dev/null", os.O_RDWR)
         for old, new in ((nothing, 0), (answer, 1), (complaint, 2)):
             os.dup2(old, new)
-        confinement = walls.confine_child(around, request, bounds)
-        os.write(sink, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
+        confined = confinement.confine_child(around, request, bounds)
+        os.write(sink, json.dumps({"holds": confined.holds, "missing": confined.missing}).encode())
         os.close(sink)
-        if not confinement.missing:
+        if not confined.missing:
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
             code = 0
-    except BaseException as error:  # noqa: BLE001  because this process must never continue as a keeper
+    except BaseException as error:  # noqa: BLE001  because this process must never continue as a supervisor
         with suppress(BaseException):
             os.write(2, f"{type(error).__name__}: {error}"[:500].encode(errors="replace"))
     finally:

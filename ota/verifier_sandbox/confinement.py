@@ -17,11 +17,11 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl", "/d
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the keeper has prepared.
+    """What the supervisor has prepared.
 
     Args:
         isolated: the child begins namespaces of its own.
-        user: user id that the child becomes; 0 when the keeper is no root and the child keeps its own.
+        user: user id that the child becomes; 0 when the supervisor is no root and the child keeps its own.
         processes: limit on processes of the child's user.
     """
 
@@ -51,8 +51,8 @@ class Confinement:
             self.missing.append(f"{what}: {otherwise}")
 
 
-def prepare_keeper(scratch: Path) -> Surroundings:
-    """Prepare the keeper before it forks: orphans come to it, the next child begins new namespaces.
+def prepare_supervisor(scratch: Path) -> Surroundings:
+    """Prepare the supervisor before it forks: orphans come to it, the next child begins new namespaces.
 
     Raises:
         OSError: the scratch folder cannot be given to the child's user.
@@ -69,7 +69,7 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
     """Drop permanently every right that verification does not need.
 
     Args:
-        around: what the keeper has prepared.
+        around: what the supervisor has prepared.
         request: which artefacts may be read, and which folder may be written.
         bounds: what may be used.
     """
@@ -87,7 +87,7 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
     read = [Path(place) for place in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     read += [request.given(name) for name in request.files]
     locked = confine.landlock(read, [request.scratch, Path("/dev/null")], network=False)
-    confine.allow_dumps()  # the last change of rights has taken it away, and the keeper counts what is open
+    confine.allow_dumps()  # the last change of rights has taken it away, and the supervisor counts what is open
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
     filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
@@ -118,7 +118,7 @@ def _note(found: Confinement, around: Surroundings, version: int, *, filtered: b
     found.note("signals", [spaces, user, scopes, filters], no_filter)
     bound = "" if os.getuid() == 0 else ", ".join(("limits", user) if user else ("limits",))
     found.note("resources", [bound], ROOT)
-    found.note("scratch", ["counted by the keeper"], "")
+    found.note("scratch", ["counted by the supervisor"], "")
 
 
 _NO_LANDLOCK = "the kernel has no Landlock, or it is switched off (`lsm=` at boot, Linux 5.13 or later)"
