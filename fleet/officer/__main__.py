@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fleet.officer import authority, describe, keys, metadata, rootlines
+from fleet.officer import authority, describe, keys, metadata, root_summary
 from fleet.officer.signing_requests.compare import check_request
 from fleet.officer.signing_requests.read import SigningRequest, read_request
 from fleet.officer.signing_requests.sign import remember_versions, seen_versions, sign_request
@@ -149,28 +149,28 @@ def _certify(given: argparse.Namespace, certification: authority.Certification) 
 
 def _tuf_root(given: argparse.Namespace) -> None:
     document = metadata.make_root(given.officer, _json(given.online))
-    _ask(given, rootlines.root_lines(document.signed, None))
+    _ask(given, root_summary.root_lines(document.signed, None))
     _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_next_root(given: argparse.Namespace) -> None:
     present = given.root.read_bytes()
     document = metadata.make_next_root(present, _json(given.online) if given.online else {}, given.officer)
-    _ask(given, rootlines.root_lines(document.signed, metadata.read_root(present).signed))
+    _ask(given, root_summary.root_lines(document.signed, metadata.read_root(present).signed))
     _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_targets(given: argparse.Namespace) -> None:
     root = given.root.read_bytes()
     end = f"{clock.now() + metadata.LIFE:%Y-%m-%d}"
-    _ask(given, rootlines.targets_lines(metadata.read_root(root).signed, 2**given.bits, end))
+    _ask(given, root_summary.targets_lines(metadata.read_root(root).signed, 2**given.bits, end))
     _write(given.out, metadata.first_targets(root, given.key, given.bits))
 
 
 def _show_root(given: argparse.Namespace) -> None:
     new = metadata.read_root(given.shown.read_bytes()).signed
     old = metadata.read_root(given.root.read_bytes()).signed if given.root else None
-    print("\n".join(rootlines.root_lines(new, old)))
+    print("\n".join(root_summary.root_lines(new, old)))
     root_keys.check_root_keys(new.to_dict(), root_keys.read_root_keys(old.to_dict()).online_identities() if old else ())
 
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer.authority import certificate_lines
-from fleet.officer.bundlelines import bundle_lines
+from fleet.officer.bundle_summary import bundle_lines
 from fleet.officer.signing_requests.compare import RequestedChange
 from fleet.officer.signing_requests.read import COMPOSITE, CONFIG, MAX_BUNDLE, SigningRequest, read_bundle_document
 from ota.contract import composite, orders
