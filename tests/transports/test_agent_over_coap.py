@@ -1,4 +1,4 @@
-"""The reference agent over coaps://: the same agent, the same server, another carrier."""
+"""The reference agent over coaps://: the same agent, the same server, another transport."""
 
 import socket
 import threading

@@ -11,9 +11,9 @@ from fleet.agent.agent import Agent
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.oscore import AHEAD
 from fleet.management.quickstart import material
-from tests.carriers.test_agent_over_coap import BOARD, Lossy, hears_at_once
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
+from tests.transports.test_agent_over_coap import BOARD, Lossy, hears_at_once
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 
