@@ -187,13 +187,13 @@ def create_bench_ca(folder: Path, processes: Processes) -> Path:
     return anchor
 
 
-def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
+def start_inner(installation: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
     """Start a process that measures from inside (``listeners_inner``); its output can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.listeners_inner", *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=made.environment(),
+        env=installation.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -64,25 +64,27 @@ def run() -> list[BenchRow]:
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
-        certs = made.folder / "devices"
+    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as installation:
+        certs = installation.folder / "devices"
         certs.mkdir()
-        peers.build_load_tools(made.folder)
-        given = made.tokens(ENROLLED)
-        made.serve()
+        peers.build_load_tools(installation.folder)
+        given = installation.tokens(ENROLLED)
+        installation.serve()
         for name, token in given:
-            made.enrol(name, token, certs)
+            installation.enrol(name, token, certs)
         time.sleep(3)  # the poll cache is loaded
-        return [*_half(made, certs), *_wrong_tokens(made, certs)]
+        return [*_half(installation, certs), *_wrong_tokens(installation, certs)]
 
 
-def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
-    quiet = _p99(made, certs)
-    before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
-    with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
+def _half(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
+    quiet = _p99(installation, certs)
+    before = {name: _resident(installation.pids()[name]) for name in LISTENERS.values()}
+    with _attackers(
+        [(_hold, (port, setting, str(installation.anchor))) for setting, port in _ports(installation).items()]
+    ) as said:
         open_now = [said.get(timeout=PATIENCE) for _ in LISTENERS]
-        loud = _p99(made, certs)
-        grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
+        loud = _p99(installation, certs)
+        grown = {name: _resident(installation.pids()[name]) - size for name, size in before.items()}
     counts = {attacker.listener: attacker.done for attacker in open_now}
     each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
@@ -97,11 +99,11 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     ]
 
 
-def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
-    quiet = _p99(made, certs)
-    work = [(_guess, (made.device_port, str(made.anchor), place)) for place in range(ATTACKERS)]
+def _wrong_tokens(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
+    quiet = _p99(installation, certs)
+    work = [(_guess, (installation.device_port, str(installation.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:
-        loud = _p99(made, certs)
+        loud = _p99(installation, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
     sent, refused = sum(attacker.done for attacker in counted), sum(attacker.refused for attacker in counted)
     seconds = sum(attacker.seconds for attacker in counted)
@@ -113,13 +115,15 @@ def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     return [bench_row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
 
 
-def _p99(made: BenchSetUp, certs: Path) -> float:
-    target = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
-    return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
+def _p99(installation: BenchSetUp, certs: Path) -> float:
+    target = Target(
+        installation.device_port, "/v1/poll", str(installation.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS
+    )
+    return statistics.median(float(peers.tlsload(installation.folder, target)["p99_ms"]) for _ in range(ROUNDS))
 
 
-def _ports(made: BenchSetUp) -> dict[str, int]:
-    return {setting: made.ports[setting] for setting in LISTENERS}
+def _ports(installation: BenchSetUp) -> dict[str, int]:
+    return {setting: installation.ports[setting] for setting in LISTENERS}
 
 
 @contextmanager
