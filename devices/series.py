@@ -55,8 +55,8 @@ def parse_series(given: object, now_ms: int) -> dict[str, Values]:
 
 def unpack_series(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
     """Yield (unix milliseconds, value)."""
-    for place, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
-        yield start + place * step, value
+    for index, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
+        yield start + index * step, value
 
 
 def thin_series(start: int, step: int, packed: bytes, wished_step: int) -> Values:

@@ -48,10 +48,10 @@ def check_presence(*, domain: TrustDomain) -> int:
 
     They differ after one of the databases was restored, or lost its last seconds.
     """
-    differing, place = 0, 0
-    while some := _words_after(domain, place):
+    differing, last_pk = 0, 0
+    while some := _words_after(domain, last_pk):
         differing += _reconcile(some)
-        place = max(some)
+        last_pk = max(some)
     return differing + len(fleet_counts.recount_fleet(domain=domain))
 
 
@@ -110,8 +110,8 @@ def _write_words(keys: Sequence[int], word: str) -> None:
         fleet_counts.note_counts(deltas)
 
 
-def _words_after(domain: TrustDomain, place: int) -> dict[int, str]:
-    rows = Device.objects.filter(domain=domain, pk__gt=place).exclude(presence=OUT_OF_SERVICE).order_by("pk")
+def _words_after(domain: TrustDomain, last_pk: int) -> dict[int, str]:
+    rows = Device.objects.filter(domain=domain, pk__gt=last_pk).exclude(presence=OUT_OF_SERVICE).order_by("pk")
     return dict(rows.values_list("pk", "presence")[:BATCH])
 
 

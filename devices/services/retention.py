@@ -66,9 +66,9 @@ def forget_telemetry(keys: list[int]) -> int:
 
 def _forget(erased: QuerySet[Device, int]) -> int:
     """Delete what listeners wrote of erased devices (internal ids) after their erasure: they write once a second."""
-    touched, place = 0, 0
-    while some := list(erased.filter(id__gt=place)[:AT_ONCE]):
-        touched, place = touched + forget_telemetry(some), some[-1]
+    touched, last_pk = 0, 0
+    while some := list(erased.filter(id__gt=last_pk)[:AT_ONCE]):
+        touched, last_pk = touched + forget_telemetry(some), some[-1]
     return touched
 
 

@@ -57,10 +57,10 @@ def _pack_kind(kind: _Kind[_Day], domain: TrustDomain, before: int) -> int:
 
 
 def _devices(domain: TrustDomain) -> Iterator[list[int]]:
-    place, keys = 0, Device.objects.filter(domain=domain).order_by("pk").values_list("pk", flat=True)
-    while some := list(keys.filter(pk__gt=place)[:DEVICES_AT_ONCE]):
+    last_pk, keys = 0, Device.objects.filter(domain=domain).order_by("pk").values_list("pk", flat=True)
+    while some := list(keys.filter(pk__gt=last_pk)[:DEVICES_AT_ONCE]):
         yield some
-        place = some[-1]
+        last_pk = some[-1]
 
 
 def _pack_devices(kind: _Kind[_Day], keys: list[int], before: int) -> int:

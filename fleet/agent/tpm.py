@@ -48,9 +48,9 @@ def tpm_environment(folder: Path, tcti: str) -> dict[str, str]:
         folder: the device's disk.
         tcti: TCTI of the TPM, such as ``device:/dev/tpmrm0``.
     """
-    place = files.private_folder(folder) / "openssl-tpm2.cnf"
-    files.write_private(place, _CONFIGURATION.encode())
-    return {**os.environ, "OPENSSL_CONF": str(place), "TPM2OPENSSL_TCTI": tcti}
+    path = files.private_folder(folder) / "openssl-tpm2.cnf"
+    files.write_private(path, _CONFIGURATION.encode())
+    return {**os.environ, "OPENSSL_CONF": str(path), "TPM2OPENSSL_TCTI": tcti}
 
 
 def started_anew(folder: Path, tcti: str, command: list[str]) -> None:

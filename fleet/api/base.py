@@ -76,7 +76,7 @@ def type_error(field: Any, value: object) -> Any:
     if value is None:
         return None  # the field itself decides whether null is allowed
     if isinstance(field, serializers.ListField) and isinstance(value, list):
-        return _errors_within(field, {str(place): one for place, one in enumerate(value[:MOST_LOOKED_AT])})
+        return _errors_within(field, {str(index): one for index, one in enumerate(value[:MOST_LOOKED_AT])})
     if isinstance(field, serializers.DictField) and isinstance(value, dict):
         return _errors_within(field, value)
     for kinds, wanted, word in JSON_TYPES:

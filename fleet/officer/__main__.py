@@ -122,8 +122,8 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(given: argparse.Namespace) -> None:
-    place = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
-    path = keys.generate_key(given.out, given.name, p256=given.p256, place=place)
+    address = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
+    path = keys.generate_key(given.out, given.name, p256=given.p256, address=address)
     name, key = keys.load_officer(path)
     print("\n".join([str(path), f"{name}: {root_keys.describe_key(key.to_dict())}"]))
 

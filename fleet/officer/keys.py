@@ -22,14 +22,14 @@ MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"
 
 
-def generate_key(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddress | None = None) -> Path:
+def generate_key(folder: Path, name: str, *, p256: bool = False, address: TokenKeyAddress | None = None) -> Path:
     """Create a key pair and return the path of the public key file.
 
     Args:
         folder: folder of the key files.
         name: name of the officer.
         p256: create a P-256 key instead of Ed25519; it can also sign SUIT manifests for microcontrollers.
-        place: create the key in this PKCS#11 token (P-256); the key file then only names the token.
+        address: create the key in this PKCS#11 token (P-256); the key file then only names the token.
 
     Raises:
         ConflictError: a key of that name exists.
@@ -41,9 +41,9 @@ def generate_key(folder: Path, name: str, *, p256: bool = False, place: TokenKey
         msg = f"{private} already exists and is not overwritten. Choose another name or folder."
         raise ConflictError(msg)
     files.private_folder(folder)
-    if place is not None:
-        half = SSlibKey.from_crypto(token.generate_in_token(place))
-        files.write_private(private, place.to_json())
+    if address is not None:
+        half = SSlibKey.from_crypto(token.generate_in_token(address))
+        files.write_private(private, address.to_json())
     else:
         key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
         form = serialization.PrivateFormat.PKCS8

@@ -52,12 +52,12 @@ class S3Blobs(Staging):
 
     Args:
         folder: for staging, on this machine.
-        place: the bucket.
+        location: the bucket.
     """
 
-    def __init__(self, folder: Path, place: BucketPrefix) -> None:
+    def __init__(self, folder: Path, location: BucketPrefix) -> None:
         super().__init__(folder)
-        self._place = place
+        self._location = location
 
     def adopt(self, staged: Staged) -> bool:
         """Keep staged bytes under their digest; return False when they were kept already, by us or by a rival.
@@ -137,7 +137,7 @@ class S3Blobs(Staging):
         """Yield everything that is kept below the prefix."""
         pages = self._client.get_paginator("list_objects_v2")
         with _translate_errors():
-            for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
+            for page in pages.paginate(Bucket=self._location.bucket, Prefix=self._location.prefix):
                 for entry in page.get("Contents", ()):
                     name = str(entry["Key"]).rsplit("/", 1)[-1]
                     if is_digest(name):
@@ -154,7 +154,7 @@ class S3Blobs(Staging):
     @cached_property
     def _clients(self) -> tuple[Any, Any]:  # untyped: as above
         """Return who speaks with the service, and who makes addresses as devices reach it."""
-        usual, other = self._connect(self._place.endpoint), self._place.device_endpoint
+        usual, other = self._connect(self._location.endpoint), self._location.device_endpoint
         return usual, self._connect(other) if other else usual
 
     def _connect(self, endpoint: str) -> Any:  # untyped: as above
@@ -173,7 +173,7 @@ class S3Blobs(Staging):
             response_checksum_validation="when_required",
         )
         session = boto3.session.Session(botocore_session=_session())  # the library's common one is for one thread
-        return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
+        return session.client("s3", endpoint_url=endpoint or None, region_name=self._location.region, config=config)
 
     def _in_parts(self, facts: dict[str, object], file: BinaryIO) -> None:
         """Send an object in parts; after any error all parts are removed."""
@@ -199,14 +199,14 @@ class S3Blobs(Staging):
             _logger.warning("parts of an upload may be left in the bucket", extra={"cause": error.detail})
 
     def _encryption(self) -> dict[str, str]:
-        kind, _, key = self._place.encryption.removeprefix("aws:").partition(":")
+        kind, _, key = self._location.encryption.removeprefix("aws:").partition(":")
         if not kind:
             return {}
         named = {"SSEKMSKeyId": key} if key else {}
         return {"ServerSideEncryption": "aws:kms" if kind == "kms" else kind, **named}
 
     def _at(self, sha256: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{check_digest(sha256)[:2]}/{sha256}"}
+        return {"Bucket": self._location.bucket, "Key": f"{self._location.prefix}{check_digest(sha256)[:2]}/{sha256}"}
 
 
 def _session() -> object:

@@ -143,15 +143,15 @@ class _Sparse:
 
     def __init__(self, gaps: bytes, values: bytes) -> None:
         places = itertools.accumulate(gap + 1 for gap in _numbers(gaps))
-        self._next = zip((place - 1 for place in places), values, strict=True)
+        self._next = zip((position - 1 for position in places), values, strict=True)
         self._waiting = next(self._next, None)
         self._at = 0
 
     def add(self, part: bytearray) -> None:
         end = self._at + len(part)
         while self._waiting is not None and self._waiting[0] < end:
-            place, value = self._waiting
-            part[place - self._at] = (part[place - self._at] + value) & 0xFF
+            position, value = self._waiting
+            part[position - self._at] = (part[position - self._at] + value) & 0xFF
             self._waiting = next(self._next, None)
         self._at = end
 

@@ -72,8 +72,8 @@ class Scope:
     def _add(self, node: onnx.NodeProto) -> None:
         self.makers |= dict.fromkeys(node.output, node)
         self.defined |= set(node.output)
-        for place, name in enumerate(node.input):
-            self.readers.setdefault(name, []).append((node, place))
+        for index, name in enumerate(node.input):
+            self.readers.setdefault(name, []).append((node, index))
         self.inner += [(node, Scope(graph, self)) for graph in graphs_of(node.attribute)]
         if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
@@ -103,8 +103,8 @@ class Scope:
 
         The place is -1 for a value that a graph inside the node gives to the node as its result.
         """
-        for node, place in self.readers.get(name, ()):
-            yield self, node, place
+        for node, index in self.readers.get(name, ()):
+            yield self, node, index
         for node, scope in self.inner:
             if name not in scope.defined:
                 yield from scope.uses(name)

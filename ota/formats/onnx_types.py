@@ -146,9 +146,9 @@ def _schema(node: onnx.NodeProto, opsets: dict[str, int]) -> onnx.defs.OpSchema 
         return None
 
 
-def _formal(formals: Sequence[Formal], place: int) -> Formal | None:
+def _formal(formals: Sequence[Formal], index: int) -> Formal | None:
     """Return what a schema says of an input or output; the last one may repeat."""
-    return formals[min(place, len(formals) - 1)] if formals else None
+    return formals[min(index, len(formals) - 1)] if formals else None
 
 
 def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) -> set[str]:
@@ -156,8 +156,8 @@ def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) ->
     names: set[str] = set()
     for node in nodes:
         schema = _schema(node, opsets)
-        for place, name in enumerate(node.input):
-            formal = _formal(schema.inputs, place) if schema else None
+        for index, name in enumerate(node.input):
+            formal = _formal(schema.inputs, index) if schema else None
             if formal is None or not set(formal.types) <= _INDICES:
                 names.add(name)
         names |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
@@ -175,10 +175,10 @@ def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
     if schema is None or any(one.ref_attr_name for one in named):
         yield unknown
         return
-    formals = [_formal(schema.inputs, place) for place, name in enumerate(node.input) if name]
+    formals = [_formal(schema.inputs, index) for index, name in enumerate(node.input) if name]
     read = {parameter.type_str for parameter in formals if parameter is not None}
-    for place, name in enumerate(node.output):
-        formal = _formal(schema.outputs, place)
+    for index, name in enumerate(node.output):
+        formal = _formal(schema.outputs, index)
         if not name or formal is None:
             continue
         if len(formal.types) == 1:

@@ -31,7 +31,7 @@ def named_parts(bundle: Bundle) -> tuple[CompositePart, ...]:
 
 def present_parts(bundle: Bundle) -> list[Bundle]:
     """Return the stored parts of a composite; errors as of ``named_parts``."""
-    order = {(part.digest, part.path): place for place, part in enumerate(named_parts(bundle))}
+    order = {(part.digest, part.path): index for index, part in enumerate(named_parts(bundle))}
     if not order:
         return []
     digests = [digest for digest, _ in order]

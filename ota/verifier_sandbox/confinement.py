@@ -84,7 +84,7 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
         file_size=bounds.file_size,
         processes=around.processes,
     )
-    read = [Path(place) for place in (*_SYSTEM, sys.prefix, sys.base_prefix)]
+    read = [Path(path) for path in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     read += [request.given(name) for name in request.files]
     locked = confine.landlock(read, [request.scratch, Path("/dev/null")], network=False)
     confine.allow_dumps()  # the last change of rights has taken it away, and the supervisor counts what is open

@@ -112,7 +112,7 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
         raise TypeError(msg)
     plan = [(names.index(name) if name in names else None, default) for name, default in fields]
     ready = [
-        _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
+        _converted([default() if column is None else row[column] for column, default in plan], inward) for row in rows
     ]
     return PreparedInsert(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
 

@@ -84,9 +84,9 @@ def _beyond(fields: Sequence[str], mark: Sequence[object], sign: str) -> Q:
     where SQLite, and PostgreSQL too, would go through all rows before it.
     """
     wanted = Q()
-    for place, name in enumerate(fields):
-        same = dict(zip(fields[:place], mark[:place], strict=True))
-        wanted |= Q(**same, **{f"{name}__{sign}": mark[place]})
+    for index, name in enumerate(fields):
+        same = dict(zip(fields[:index], mark[:index], strict=True))
+        wanted |= Q(**same, **{f"{name}__{sign}": mark[index]})
     if len(fields) == 1:
         return wanted
     compared = GreaterThanOrEqual if sign == "gt" else LessThanOrEqual

@@ -198,9 +198,9 @@ class Operations:
         def sign(domain: str, request: Request) -> OperationResult:
             payload = bytes_field(request, "payload")
             name = metadata.check_role_document(self._vault, operation, domain, payload)
-            place = self._online.current(domain, name)
-            signature = self._vault.online(domain, place).sign(payload)
-            keyid = self._online.public(domain, place)["keyid"]
+            key_name = self._online.current(domain, name)
+            signature = self._vault.online(domain, key_name).sign(payload)
+            keyid = self._online.public(domain, key_name)["keyid"]
             return OperationResult({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
 
         return sign

@@ -80,8 +80,8 @@ class FastPath:
 
     def forget(self, fingerprints: set[str]) -> None:
         """Drop the authorizations of these certificates, because they have changed."""
-        for place in [one for one in self._allowed if one[0] in fingerprints]:
-            del self._allowed[place]
+        for key in [one for one in self._allowed if one[0] in fingerprints]:
+            del self._allowed[key]
 
     def _remember(self, given: bytes, host: str) -> None:
         self._polls[given] = host

@@ -65,7 +65,7 @@ def cut_graph(data: bytes, first: int, last: int) -> bytes | None:
     known = {tensor for tensor in used if _constant(model, graph, tensor)}
     later = {int(tensor) for one in rest for tensor in one.inputs} | {int(tensor) for tensor in graph.outputs}
     kept = sorted(used | made)
-    numbers = {tensor: place for place, tensor in enumerate(kept)}
+    numbers = {tensor: index for index, tensor in enumerate(kept)}
     inputs, outputs = sorted(used - made - known), sorted(made & later)
     if not inputs or not outputs:
         return None

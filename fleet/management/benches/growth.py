@@ -92,16 +92,16 @@ def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
 @contextmanager
 def filled_installation(database: str, size: int, keep: Path | None = None) -> Iterator[BenchSetUp]:
     """Yield an installation with this number of devices and a running signer."""
-    place = keep / f"{database}-{size}" if keep else None
-    if place:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = keep / f"{database}-{size}" if keep else None
+    if folder:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
             # Next to the installation, not in it: the database runs as another user, without access to installations.
             kept = keep / f"{database}-{size}.pg" if keep else None
             settings["DATABASE_URL"] = held.enter_context(temporary_postgresql(kept))
-        installation = held.enter_context(bench_installation(place, **settings))
+        installation = held.enter_context(bench_installation(folder, **settings))
         if not (installation.folder / "tuf").exists():
             installation.processes.run("manage.py", "release", "online-keys")
         _start_signer(installation)

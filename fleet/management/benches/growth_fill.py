@@ -76,9 +76,9 @@ class SyntheticDevice:
         """Return whether the device has not finished the running rollout's update."""
         return self.falls(40, 2)
 
-    def falls(self, one_in: int, place: int) -> bool:
+    def falls(self, one_in: int, index: int) -> bool:
         """Return whether the device is one of every ``one_in`` devices, at this place."""
-        return self.number % one_in == place
+        return self.number % one_in == index
 
 
 def fill_fleet(domain: TrustDomain, many: int) -> int:
@@ -110,9 +110,9 @@ def freshen_contacts(domain: TrustDomain) -> None:
 
 def _see_anew() -> None:
     now = clock.now()
-    for place in range(LATE_SHARE):
-        rows = Presence.objects.annotate(place=Mod("device_id", LATE_SHARE)).filter(place=place)
-        rows.update(last_seen=now - _silence(place, place / LATE_SHARE))
+    for index in range(LATE_SHARE):
+        rows = Presence.objects.annotate(place=Mod("device_id", LATE_SHARE)).filter(place=index)
+        rows.update(last_seen=now - _silence(index, index / LATE_SHARE))
 
 
 def _silence(number: int, usual: float) -> timedelta:
@@ -150,8 +150,8 @@ def _step(scene: Scene, wanted: range) -> None:
         made = _devices(scene, wanted, source)
         _twins(scene, made)
         _certificates(scene, made, source)
-        for place, update in enumerate(scene.updates):
-            _assignments(scene, update, made, actions[place * len(made) :])
+        for index, update in enumerate(scene.updates):
+            _assignments(scene, update, made, actions[index * len(made) :])
         _incidents(scene, made)
         _entries(scene, made)
     _hear(made, source)
@@ -216,7 +216,7 @@ def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], acti
     rows = []
     for action, device in zip(actions, made, strict=False):
         wave = next(
-            place for place, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
+            index for index, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
         )
         at = clock.now() - timedelta(days=2 + 30 * (len(scene.updates) - int(update.version[0]) + 1))
         status, reason = "finished", "confirmed"
@@ -294,10 +294,10 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
     rows = []
     for device in made:
         key = str(device.public_id)
-        for place, action in enumerate(ACTS):
+        for index, action in enumerate(ACTS):
             entry = LedgerEntry(
-                domain=scene.domain, at=(device.at + timedelta(hours=place)).replace(microsecond=0), action=action,
-                actor_kind="system" if place else "device", actor_key="bench" if place else key, via="est",
+                domain=scene.domain, at=(device.at + timedelta(hours=index)).replace(microsecond=0), action=action,
+                actor_kind="system" if index else "device", actor_key="bench" if index else key, via="est",
                 object_kind="device", object_key=key, detail={"number": device.number},
             )  # fmt: skip
             values = [getattr(entry, name) for name in names[1:9]]

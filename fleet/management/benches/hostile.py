@@ -101,7 +101,7 @@ def _half(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
 
 def _wrong_tokens(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
     quiet = _p99(installation, certs)
-    work = [(_guess, (installation.device_port, str(installation.anchor), place)) for place in range(ATTACKERS)]
+    work = [(_guess, (installation.device_port, str(installation.anchor), index)) for index in range(ATTACKERS)]
     with _attackers(work) as said:
         loud = _p99(installation, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
@@ -155,30 +155,30 @@ def _hold(port: int, setting: str, anchor: str, said: "Queue[_AttackerCount]", e
     """Hold half-open connections, report how many are open, and replace those that the server closes."""
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
-    held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
+    held: list[socket.socket | None] = [_half_open(port, index, context, hello, plain=plain) for index in range(HALF)]
     said.put(_AttackerCount(setting, sum(1 for sock in held if sock is not None and _stands(sock))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
-        for place in range(turn, turn + each):
-            one = held[place % HALF]
+        for index in range(turn, turn + each):
+            one = held[index % HALF]
             if one is None or not _stands(one):
-                held[place % HALF] = _half_open(port, place % HALF, context, hello, plain=plain)
+                held[index % HALF] = _half_open(port, index % HALF, context, hello, plain=plain)
         turn += each
 
 
-def _half_open(port: int, place: int, context: ssl.SSLContext, hello: bytes, *, plain: bool) -> socket.socket | None:
+def _half_open(port: int, index: int, context: ssl.SSLContext, hello: bytes, *, plain: bool) -> socket.socket | None:
     line = socket.socket()
     line.settimeout(3)
     try:
-        line.bind((f"127.{1 + place % NETWORKS}.0.{1 + place // NETWORKS % 250}", 0))
+        line.bind((f"127.{1 + index % NETWORKS}.0.{1 + index // NETWORKS % 250}", 0))
         line.connect(("127.0.0.1", port))
         if plain:
-            line.send(BEGUN + b"x" * 4000 if place % 3 else b"")
-        elif place % (HALF // WITH_TLS) == 0:
+            line.send(BEGUN + b"x" * 4000 if index % 3 else b"")
+        elif index % (HALF // WITH_TLS) == 0:
             line = context.wrap_socket(line, server_hostname="localhost")
             line.send(BEGUN + b"x" * 4000)
-        elif place % 3:
-            line.send(hello[:7] if place % 3 == 1 else hello)
+        elif index % 3:
+            line.send(hello[:7] if index % 3 == 1 else hello)
     except OSError:
         line.close()
         return None
@@ -203,7 +203,7 @@ def _stands(line: socket.socket) -> bool:
         return False
 
 
-def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", end: "Event") -> None:
+def _guess(port: int, anchor: str, index: int, said: "Queue[_AttackerCount]", end: "Event") -> None:
     """Send wrong tokens, several per connection without waiting for responses; report the number and the results."""
     context, session = client_context(Path(anchor)), None
     csr = base64.b64encode(certificate_request("guess")[0])
@@ -214,14 +214,14 @@ def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", en
                 "POST",
                 PATH,
                 csr,
-                {"Authorization": f"Bearer met_{place}-{sent + number}", "Content-Type": "application/pkcs10"},
+                {"Authorization": f"Bearer met_{index}-{sent + number}", "Content-Type": "application/pkcs10"},
             )
             for number in range(AT_ONCE)
         )
         raw = socket.socket()
         raw.settimeout(5)
         with suppress(OSError), raw:
-            raw.bind((f"127.{1 + place}.0.{1 + sent // AT_ONCE % 250}", 0))
+            raw.bind((f"127.{1 + index}.0.{1 + sent // AT_ONCE % 250}", 0))
             raw.connect(("127.0.0.1", port))
             with context.wrap_socket(raw, server_hostname="localhost", session=session) as line:
                 line.sendall(batch)

@@ -60,7 +60,7 @@ def _in_use() -> list[BenchRow]:
         installation.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
         installation.processes.stop()
         prints = [_fingerprint(min(certs.glob("*.pem"))), _fingerprint(fetcher / "bench-000001.pem")]
-        plain = [free_port(30800 + place * 50) for place in range(2)]
+        plain = [free_port(30800 + index * 50) for index in range(2)]
         listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
         installation.serve(*listeners)
         time.sleep(5)  # the poll cache is loaded
@@ -152,8 +152,8 @@ def _measured(pid: int, load_it: Callable[[], peers.LoadFigures]) -> tuple[float
     return said["rps"], (cpu_seconds(pid) - before) / said["n"] * 1e6, said["p99_ms"]
 
 
-def _median(values: list[tuple[float, float, float]], place: int) -> float:
-    return statistics.median(value[place] for value in values)
+def _median(values: list[tuple[float, float, float]], index: int) -> float:
+    return statistics.median(value[index] for value in values)
 
 
 def _goosebit(installation: BenchSetUp) -> peers.LoadFigures:

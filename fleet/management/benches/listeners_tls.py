@@ -38,7 +38,7 @@ def measure_handshakes(
                 cost.setdefault(("ours", version, resume), []).append(
                     _cost(installation, gateway_pid, target, version, resume=resume)
                 )
-    us = {place: statistics.median(values) for place, values in cost.items()}
+    us = {key: statistics.median(values) for key, values in cost.items()}
     where = f"server CPU with one request each, medians of {ROUNDS}; {load_average()}"
     rows = [
         bench_row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",

@@ -51,9 +51,9 @@ def _one_connection(installation: BenchSetUp, requests: list[bytes]) -> float:
     """Return enrolments per second, median of ten runs."""
     line = connect_tls(client_context(installation.anchor), installation.device_port)
     rates, stretch = [], len(requests) // 10
-    for place in range(10):
+    for index in range(10):
         started = time.perf_counter()
-        for request in requests[place * stretch : (place + 1) * stretch]:
+        for request in requests[index * stretch : (index + 1) * stretch]:
             exchange_request(line, request)
         rates.append(stretch / (time.perf_counter() - started))
     line.close()

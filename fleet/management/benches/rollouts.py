@@ -72,7 +72,7 @@ def measure_rollout(installation: BenchSetUp, devices: int, clients: tuple[str, 
     await_signer(installation.folder)
     json.loads(_inner(installation, "seed", str(devices)).communicate()[0])
     worker = _inner(installation, "worker", str(go_on))
-    busy = [_inner(installation, "client", kind, str(place), str(go_on)) for place, kind in enumerate(clients)]
+    busy = [_inner(installation, "client", kind, str(index), str(go_on)) for index, kind in enumerate(clients)]
     for process in (worker, *busy):
         _ready(process)
     before = time.time()
