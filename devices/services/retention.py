@@ -158,8 +158,8 @@ def _thin(before: int) -> int:
     while found := list(rows[:AT_ONCE]):
         with transaction.atomic(using="telemetry"):
             for row in found:
-                made = series.thin_series(row.start, row.step_ms, bytes(row.values), COARSE_MS)
-                row.step_ms, row.values = made.step, made.packed
+                thinned = series.thin_series(row.start, row.step_ms, bytes(row.values), COARSE_MS)
+                row.step_ms, row.values = thinned.step, thinned.packed
             Series.objects.bulk_update(found, ["step_ms", "values"])
         touched += len(found)
     return touched

@@ -75,11 +75,11 @@ class TpmKey:
         self.path = files.private_folder(folder) / "device.tss2"
         self._environment = tpm_environment(folder, tcti)
         if not self.path.exists():
-            made = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
-            if not made.startswith(_HEAD):
+            pem = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
+            if not pem.startswith(_HEAD):
                 msg = "OpenSSL created a key outside the TPM. Install its tpm2 provider (Debian: tpm2-openssl)"
                 raise TransportError(msg)
-            files.write_private(self.path, made)
+            files.write_private(self.path, pem)
         loaded = serialization.load_pem_public_key(self._openssl("pkey", "-in", str(self.path), "-pubout"))
         if not isinstance(loaded, ec.EllipticCurvePublicKey):
             msg = f"{self.path} must contain an elliptic curve key."

@@ -165,7 +165,7 @@ class Rollouts(View):
     def post(self, request: Request) -> Response:
         """Create a rollout. Start it with a separate call."""
         who, given = api_actor(request), read_fields(request, RolloutIn)
-        made = rollouts.create(
+        rollout = rollouts.create(
             actor=who,
             name=given["name"],
             release=bundle_rows.get_release(actor=who, public_id=given["release"]),
@@ -173,7 +173,7 @@ class Rollouts(View):
             thresholds=Thresholds(given["success_permille"], given["error_permille"]),
             target=given["target"],
         )
-        return Response(RolloutOut(made, context=_standing([made])).data, status=status.HTTP_201_CREATED)
+        return Response(RolloutOut(rollout, context=_standing([rollout])).data, status=status.HTTP_201_CREATED)
 
 
 class RolloutView(View):

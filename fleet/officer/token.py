@@ -69,8 +69,8 @@ def generate_in_token(address: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
         hidden = {pkcs11.Attribute.SENSITIVE: True, pkcs11.Attribute.EXTRACTABLE: False}
         capabilities = pkcs11.MechanismFlag.SIGN | pkcs11.MechanismFlag.VERIFY
         parameters.generate_keypair(label=address.label, store=True, private_template=hidden, capabilities=capabilities)
-        made: ec.EllipticCurvePublicKey = session.public()
-    return made
+        public: ec.EllipticCurvePublicKey = session.public()
+    return public
 
 
 class TokenSigner(Signer):

@@ -94,8 +94,8 @@ class S3Blobs(Staging):
     def address(self, sha256: str, seconds: int) -> str:
         """Return a presigned address; made here, without asking the store."""
         asked = {**self._at(sha256), "ResponseContentType": "application/octet-stream"}
-        made: str = self._clients[1].generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
-        return made
+        url: str = self._clients[1].generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        return url
 
     def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
         """Yield a part of the bytes in chunks."""
@@ -213,12 +213,12 @@ def _session() -> object:
     """Return a session of the library that finds its credentials where it always does, and in those given."""
     from botocore import credentials, session  # noqa: PLC0415  because it is slow to load
 
-    made = session.Session()
+    client_session = session.Session()
     given = {**os.environ, **handover.read_secrets(handover.BUCKET)}
-    chain = made.get_component("credential_provider")
+    chain = client_session.get_component("credential_provider")
     chain.insert_before("env", credentials.EnvProvider(given))
     chain.insert_before("container-role", credentials.ContainerProvider(given))
-    return made
+    return client_session
 
 
 @contextmanager

@@ -51,9 +51,9 @@ class CoseSignature(bytes):
 
     def __new__(cls, data: bytes, algorithm: int = ES256) -> Self:
         """Return a signature of an algorithm."""
-        made = super().__new__(cls, data)
-        made.algorithm = algorithm
-        return made
+        manifest = super().__new__(cls, data)
+        manifest.algorithm = algorithm
+        return manifest
 
 
 @dataclass(frozen=True, slots=True)

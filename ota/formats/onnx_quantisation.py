@@ -180,9 +180,9 @@ def _backwards(search: _Search, scope: Scope, name: str) -> None:
         owner = at.owner(value)
         if owner is None or not search.enter(owner, value, cast=cast):
             continue
-        made = owner.makers.get(value)
-        if made is not None:
-            waiting += _behind(search, owner, made, value, cast=cast)
+        maker = owner.makers.get(value)
+        if maker is not None:
+            waiting += _behind(search, owner, maker, value, cast=cast)
 
 
 def _behind(search: _Search, scope: Scope, node: onnx.NodeProto, value: str, *, cast: bool) -> Iterator[_Place]:

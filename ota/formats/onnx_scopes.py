@@ -91,10 +91,10 @@ class Scope:
         """Return the tensor, or the attribute of Constant, that a name means, also through Identity; None for none."""
         scope = self.owner(name)
         while scope is not None and name not in scope.constants:
-            made = scope.makers.get(name)
-            if made is None or made.op_type != "Identity" or not made.input:
+            maker = scope.makers.get(name)
+            if maker is None or maker.op_type != "Identity" or not maker.input:
                 return None
-            name = made.input[0]
+            name = maker.input[0]
             scope = scope.owner(name)
         return None if scope is None else scope.constants[name]
 

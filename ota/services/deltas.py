@@ -288,9 +288,9 @@ def _prune(domain: TrustDomain) -> bool:
     """Delete month-old patches that no device needs; the blob collection removes their bytes. Return True."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     before = clock.now() - KEPT
-    made = Delta.objects.filter(domain=domain, made_at__lt=before)
+    old = Delta.objects.filter(domain=domain, made_at__lt=before)
     work = PatchWork.objects.filter(domain=domain, at__lt=before)
-    for rows in (made, work):
+    for rows in (old, work):
         # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
         while late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)[:PRUNED]):
             rows.filter(pk__in=late).delete()

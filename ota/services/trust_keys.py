@@ -72,12 +72,12 @@ def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey
     """Store a key under its name, unless the same key is stored already."""
     domain = ground.get_domain(actor.domain)
     with transaction.atomic():
-        key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
+        key, created = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
         other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
-        if not made and other:
+        if not created and other:
             msg = f"The name {name!r} belongs to another trust key. Choose another name."
             raise ConflictError(msg)
-        if made:
+        if created:
             detail = {"name": name, **wanted}
             ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
     return key

@@ -67,9 +67,9 @@ def insert_row(model: type[Row], **given: object) -> Row:
         raise TypeError(msg)
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
         (key,) = _run(real, statement, _converted(wanted, inward)) or ()
-    made = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
-    made._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
-    return made
+    row = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
+    row._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
+    return row
 
 
 def update_row(instance: models.Model, *names: str) -> None:

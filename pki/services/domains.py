@@ -31,12 +31,14 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
         raise InvalidError(msg)
     with transaction.atomic():
         _demand_free(slug, host_names)
-        domain, made = TrustDomain.objects.get_or_create(slug=slug, defaults={"name": name, "host_names": host_names})
-        if not made and domain.host_names != host_names:
+        domain, created = TrustDomain.objects.get_or_create(
+            slug=slug, defaults={"name": name, "host_names": host_names}
+        )
+        if not created and domain.host_names != host_names:
             domain.host_names = host_names
             domain.save(update_fields=["host_names"])
             changes.note_changes()
-        if made:
+        if created:
             changes.note_changes()
             journal.append_fact("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
             ledger.record(actor=actor, action="domain.created", thing=("domain", slug), domain=domain)

@@ -67,12 +67,12 @@ class Operations:
         days = integer_field(request, "days", 1, LONGEST.days, DEVICE.validity.days)
         key_types = words_field(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
         issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
-        public, made = _device_key(bytes_field(request, "csr"), key_types)
+        public, private = _device_key(bytes_field(request, "csr"), key_types)
         subject = certificates.device_subject(domain, key, name, public)
         profile = replace(DEVICE, validity=timedelta(days=days))
         now = clock.now()
         done = self._issued(certificates.issue_certificate(issuer, profile, subject, now, now + profile.validity))
-        return OperationResult({**done.answer, "key": made}, done.facts)
+        return OperationResult({**done.answer, "key": private}, done.facts)
 
     def _server_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a TLS server key and certificate for a listener of this server."""

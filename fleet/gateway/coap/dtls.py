@@ -295,9 +295,9 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
         cls, manager: interfaces.MessageManager, log: logging.Logger, bound: socket.socket, given: Given
     ) -> "MessageInterface":
         """Return the interface over a bound UDP socket."""
-        made = cls(manager, log, asyncio.get_running_loop())
-        made._pool = await ServerSocket.start(bound, given, made, log)
-        return made
+        server = cls(manager, log, asyncio.get_running_loop())
+        server._pool = await ServerSocket.start(bound, given, server, log)
+        return server
 
     @property
     def socket(self) -> ServerSocket:

@@ -100,14 +100,14 @@ def convert_reply(asked: DeviceRequest, reply: Reply) -> Message:
     if reply.payload and reply.outcome is ResponseOutcome.OK and accepted != reply.content_type:
         return Message(code=codes.NOT_ACCEPTABLE, payload=f"Accept must allow {reply.content_type}.".encode())
     success = codes.CONTENT if asked.method == "GET" else codes.CHANGED
-    made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
+    message = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
     if reply.payload and (number := NUMBERS.get(reply.content_type)) is not None:
-        made.opt.content_format = number
+        message.opt.content_format = number
     if is_tag(reply.headers.get("etag", "")):
-        made.opt.etag = tag_bytes(reply.headers["etag"])
+        message.opt.etag = tag_bytes(reply.headers["etag"])
     if "retry-after" in reply.headers:
-        made.opt.max_age = int(reply.headers["retry-after"])
-    return made
+        message.opt.max_age = int(reply.headers["retry-after"])
+    return message
 
 
 def _check_options(message: Message) -> None:

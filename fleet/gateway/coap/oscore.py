@@ -240,9 +240,9 @@ class OscoreContexts:
                     return held
                 self._forget(kid)
         given = await self._in_thread(lambda: numbers.context_material(kid))
-        made = self._held[kid] = SecurityContext(given)
-        self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
-        return made
+        context = self._held[kid] = SecurityContext(given)
+        self._by_certificate.setdefault(context.fingerprint, set()).add(kid)
+        return context
 
     def _forget(self, kid: bytes) -> SecurityContext:
         gone = self._held.pop(kid)

@@ -324,12 +324,12 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
     ) -> "OscoreInterface":
         """Return the interface over a bound UDP socket, served by one process only: contexts live in its memory."""
         loop = asyncio.get_running_loop()
-        made = cls(manager, log, loop)
+        interface = cls(manager, log, loop)
         name = hostportjoin(*bound.getsockname()[:2])
-        _, made._pool = await loop.create_datagram_endpoint(
-            lambda: OscoreSocket(made, fast, in_thread, name), sock=bound
+        _, interface._pool = await loop.create_datagram_endpoint(
+            lambda: OscoreSocket(interface, fast, in_thread, name), sock=bound
         )
-        return made
+        return interface
 
     @property
     def socket(self) -> OscoreSocket:

@@ -40,8 +40,8 @@ def main() -> None:
         for _ in range(parts if many > LEAST_OPERATORS else 0):
             first = source.randrange(0, many - LEAST_OPERATORS)
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
-            if made := cut_graph(data, first, last):
-                (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(made)
+            if cut := cut_graph(data, first, last):
+                (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(cut)
     found = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
     sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
 

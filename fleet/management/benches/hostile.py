@@ -133,14 +133,14 @@ def _attackers(
     """Run attackers beside the block, on the cores that the server does not use."""
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
-    made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
-    for process in made:
+    processes = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
+    for process in processes:
         process.start()
     try:
         yield said
     finally:
         end.set()
-        for process in made:
+        for process in processes:
             process.join(30)
             if process.is_alive():
                 process.kill()

@@ -76,7 +76,7 @@ def assign_files(name: str, *files: str) -> list[str]:
     from ota.models import Assignment, Bundle, BundleFile  # noqa: PLC0415  because of the set-up above
     from pki.services import changes  # noqa: PLC0415  because of the set-up above
 
-    device, made = Device.objects.get(name=name), []
+    device, digests = Device.objects.get(name=name), []
     bundle = Bundle.objects.create(
         domain=device.domain, digest=hashlib.sha256(name.encode()).hexdigest(), name=name, version="1", kind="firmware",
         format="generic", component="app", security_counter=1, manifest={}, report={}, facts={},
@@ -88,13 +88,13 @@ def assign_files(name: str, *files: str) -> list[str]:
         BundleFile.objects.create(
             bundle=bundle, path=f"file-{number}", role="image", size=file.stat().st_size, sha256=digest, sha1="", md5=""
         )
-        made.append(digest)
+        digests.append(digest)
     Assignment.objects.create(
         domain=device.domain, action_id=900_000 + device.pk, device=device, bundle=bundle, kind="update",
         status="scheduled", content_stamp=1,
     )  # fmt: skip
     changes.note_changes(device.key)
-    return made
+    return digests
 
 
 def repeat_jobs(kind: str, seconds: str) -> int:

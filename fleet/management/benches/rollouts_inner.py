@@ -94,8 +94,8 @@ def seed_fleet(many: str) -> int:
         facts: list[tuple[object, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
         with transaction.atomic():
             prepared_sql.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
-            made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
-            prepared_sql.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
+            devices = Device.objects.filter(name__in=names).values_list("pk", flat=True)
+            prepared_sql.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in devices])
     _people(model.domain)
     publish_release(model)
     return int(many)

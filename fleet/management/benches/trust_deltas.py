@@ -85,10 +85,10 @@ def _sizes(old: bytes, new: bytes) -> tuple[Mapping[str, int], float]:
     for name, candidate in CANDIDATES.items():
         if max(len(old), len(new)) > candidate.most:
             continue
-        made = candidate.make(old, new)
-        if candidate.apply(old, made, len(new)) != new:
+        patch = candidate.make(old, new)
+        if candidate.apply(old, patch, len(new)) != new:
             raise AssertionError(name)
-        sizes[name] = len(made)
+        sizes[name] = len(patch)
     return sizes, time.perf_counter() - began
 
 

@@ -85,7 +85,7 @@ class Command(BaseCommand):
             self.stdout.write(getattr(self, f"_{options['act']}")(command_actor(options["domain"]), options))
 
     def _trust(self, who: Actor, options: BundleOptions) -> str:
-        made = trust_keys.add(
+        key = trust_keys.add(
             actor=who,
             name=options["name"],
             format=options["format"],
@@ -94,8 +94,8 @@ class Command(BaseCommand):
             revocation=options["revocation"],
             pem=options["pem"].read_text(),
         )
-        said = f"{made.name} verifies {made.format} ({made.fingerprint[:16]}…)."
-        return f"{said}{self._warning(made)}"
+        said = f"{key.name} verifies {key.format} ({key.fingerprint[:16]}…)."
+        return f"{said}{self._warning(key)}"
 
     def _warning(self, key: TrustKey) -> str:
         """Return a warning, in red, if revoked signers of a key are not detected."""
@@ -140,10 +140,10 @@ class Command(BaseCommand):
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != manifest]
         with contextlib.ExitStack() as stack:
             files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
-            made = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
-        checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
-        hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
-        return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
+            bundle = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
+        checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in bundle.report]
+        hints = [f"  advice: {bundle.facts['advice']}"] if bundle.facts.get("advice") else []
+        return "\n".join([f"{bundle} is accepted: {bundle.public_id}", *checks, *hints])
 
     def _delete(self, who: Actor, options: BundleOptions) -> str:
         bundle = rows.get_bundle(actor=who, public_id=options["bundle"])
@@ -153,10 +153,10 @@ class Command(BaseCommand):
     def _composite(self, who: Actor, options: BundleOptions) -> str:
         found = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
-        made = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
+        document = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
-        (options["out"] / "bundle.json").write_bytes(made.manifest)
-        (options["out"] / composites.FILE).write_bytes(made.parts)
+        (options["out"] / "bundle.json").write_bytes(document.manifest)
+        (options["out"] / composites.FILE).write_bytes(document.parts)
         return f"{options['out']}: Upload it with `manage.py bundle upload`, then release it like any other bundle."
 
     def _golden(self, _who: Actor, options: BundleOptions) -> str:

@@ -123,7 +123,7 @@ def _further(options: CaOptions) -> dict[str, object]:
 
 def _campaign(who: Actor, options: CaOptions) -> str:
     wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
-    made = campaigns.write_anchors_bundle(
+    document = campaigns.write_anchors_bundle(
         actor=who,
         drop=frozenset(options["drop"]),
         wipe=wiped,
@@ -132,8 +132,8 @@ def _campaign(who: Actor, options: CaOptions) -> str:
     )
     folder = options["out"]
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_public(folder / "bundle.json", made.manifest)
-    files.write_public(folder / campaigns.FILE, made.config)
+    files.write_public(folder / "bundle.json", document.manifest)
+    files.write_public(folder / campaigns.FILE, document.config)
     return (
         f"Next: upload {folder}/bundle.json with {campaigns.FILE}, have two officers sign the release, and roll it out."
     )

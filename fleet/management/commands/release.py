@@ -130,8 +130,8 @@ class Command(BaseCommand):
     def _floor(self, who: Actor, options: ReleaseOptions) -> str:
         hardware = devices.hardware_model(actor=who, name=options["hardware"])
         component, counter = options["component"], options["counter"]
-        made = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
-        return self._write_request(made, options["out"])
+        statement = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
+        return self._write_request(statement, options["out"])
 
     def _renew(self, who: Actor, options: ReleaseOptions) -> str:
         return self._write_request(upkeep.renew_targets(actor=who, bit_length=options["bits"]), options["out"])

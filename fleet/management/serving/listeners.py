@@ -70,10 +70,10 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(1)
-        made = self.config.http_protocol_class
+        protocol_class = self.config.http_protocol_class
 
         def protocol() -> asyncio.Protocol:
-            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
+            return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
 
         self.servers = [AdmissionGate(sock, protocol, context) for sock in sockets]  # type: ignore[misc]  # it has the interface of a server
         self.started = True

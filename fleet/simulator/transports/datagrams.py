@@ -91,5 +91,5 @@ async def open_datagrams(
 ) -> Datagrams:
     """Return a connected socket."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_datagram_endpoint(lambda: Datagrams(faults, source, played), remote_addr=address)
-    return made
+    _, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(faults, source, played), remote_addr=address)
+    return datagrams
