@@ -24,7 +24,7 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
     parameters, considered = map_in(told, "modelParameters"), map_in(told, "considerations")
     datasets = maps_in(parameters, "datasets")
     metrics = maps_in(map_in(told, "quantitativeAnalysis"), "performanceMetrics")
-    found = {
+    card = {
         "task": printable_text(parameters.get("task", "")),
         "architecture": printable_text(
             parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""
@@ -41,7 +41,7 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
         "licences": [component_licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
         "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
-    return {name: one for name, one in found.items() if one}
+    return {name: one for name, one in card.items() if one}
 
 
 def model_digests(value: Mapping[str, object]) -> set[str]:
@@ -59,8 +59,8 @@ def _model(value: Mapping[str, object]) -> dict[str, object] | None:
     subject = map_in(map_in(value, "metadata"), "component")
     if subject.get("type") == _KIND:
         return subject
-    found = [one for one in maps_in(value, "components") if one.get("type") == _KIND]
-    return found[0] if len(found) == 1 else None
+    models = [one for one in maps_in(value, "components") if one.get("type") == _KIND]
+    return models[0] if len(models) == 1 else None
 
 
 def map_in(value: Mapping[str, object], name: str) -> dict[str, object]:

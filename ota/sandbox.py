@@ -153,13 +153,13 @@ def run_confined(
 @contextmanager
 def _opened(files: Mapping[str, Path]) -> Iterator[dict[str, int]]:
     """Yield each file's descriptor, for reading."""
-    found: dict[str, int] = {}
+    descriptors: dict[str, int] = {}
     try:
         for name, path in files.items():
-            found[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        yield found
+            descriptors[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        yield descriptors
     finally:
-        for descriptor in found.values():
+        for descriptor in descriptors.values():
             os.close(descriptor)
 
 

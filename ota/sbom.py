@@ -27,24 +27,24 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     try:
         value = _document(data)
         form, listed = _components(value)
-        found = [_component_row(form, item) for item in listed]
+        rows = [_component_row(form, item) for item in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.model_digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
-    if len(found) > MOST_COMPONENTS:
-        msg = f"The SBOM lists {len(found)} components; the maximum is {MOST_COMPONENTS}."
+    if len(rows) > MOST_COMPONENTS:
+        msg = f"The SBOM lists {len(rows)} components; the maximum is {MOST_COMPONENTS}."
         raise RefusedBundleError(msg)
     if subject and image not in subject:
         msg = "The SBOM describes another image: the SHA-256 of its subject is not that of this bundle's."
         raise RefusedBundleError(msg)
     licences: dict[str, int] = {}
-    for one in found:
+    for one in rows:
         licences[one["licence"] or "unknown"] = licences.get(one["licence"] or "unknown", 0) + 1
     common = dict(sorted(licences.items(), key=lambda pair: (-pair[1], pair[0]))[:50])
-    facts: SoftwareBill = {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+    facts: SoftwareBill = {"format": form, "components": len(rows), "first": rows[:MOST_SHOWN], "licences": common}
     return {**facts, "card": shown} if shown else facts
 
 

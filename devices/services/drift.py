@@ -124,7 +124,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
     settled = Incident.objects.filter(domain=domain, closed_at__gte=at).values_list("device_id", flat=True)
     known = set(settled)
     actor = actors.system_actor(domain.slug, "drift")
-    found = []
+    raised = []
     for device, row in now.row_of.items():
         numeric = float(step.score[row]) > theta
         if not (numeric or device in strange) or device not in now.members or device in known:
@@ -132,7 +132,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
         member = now.members[device]
         keys, tick_s = strange.get(device, []), settings.FLEET_DRIFT_TICK_S
         case = explain.FlaggedTick(member.name, member.cohort, row, at.isoformat(), theta, keys, tick_s)
-        found.append(
+        raised.append(
             incidents.raise_for(
                 actor=actor,
                 device=Device.objects.select_related("hardware_model", "twin", "domain").get(pk=device),
@@ -140,7 +140,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
                 explanation=explain.explain_step(case, step, now.x, _cohort_rows(now, member)),
             )
         )
-    return found
+    return raised
 
 
 def _cohort_rows(now: _Tick, member: _Member) -> dict[str, int]:

@@ -99,12 +99,12 @@ def _write_words(keys: Sequence[int], word: str) -> None:
     """Write a word of at most ``BATCH`` devices to the main database, with the counts; devices out of service stay."""
     with transaction.atomic():
         rows = Device.objects.filter(pk__in=keys).exclude(presence__in=[OUT_OF_SERVICE, word]).order_by("pk")
-        found = list(rows.select_for_update(no_key=True).values_list("pk", "domain_id", "presence"))
-        if not found:
+        locked = list(rows.select_for_update(no_key=True).values_list("pk", "domain_id", "presence"))
+        if not locked:
             return
-        Device.objects.filter(pk__in=[key for key, _, _ in found]).update(presence=word)
+        Device.objects.filter(pk__in=[key for key, _, _ in locked]).update(presence=word)
         deltas: dict[tuple[int, str], int] = {}
-        for _, domain, old in found:
+        for _, domain, old in locked:
             deltas[domain, old] = deltas.get((domain, old), 0) - 1
             deltas[domain, word] = deltas.get((domain, word), 0) + 1
         fleet_counts.note_counts(deltas)

@@ -81,16 +81,16 @@ def _pack_some(kind: _Kind[_Day], keys: list[int], before: int) -> int:
     if not rows.exists():  # looked for first: a transaction would take SQLite's write lock
         return 0
     with transaction.atomic(using="telemetry"):
-        found = list(rows.select_for_update().values_list(*columns)[:AT_ONCE])
-        if not found:
+        locked = list(rows.select_for_update().values_list(*columns)[:AT_ONCE])
+        if not locked:
             return 0
         days: dict[Place, dict[int, float]] = defaultdict(dict)
-        for _, device, tick, name, *value in found:
+        for _, device, tick, name, *value in locked:
             day = tick * settings.FLEET_DRIFT_TICK_S // DAY_S
             days[device, day, name][tick] = value[0] if value else 1.0
         _write(kind, days)
-        kind.rows.objects.filter(pk__in=[row[0] for row in found]).delete()
-    return len(found)
+        kind.rows.objects.filter(pk__in=[row[0] for row in locked]).delete()
+    return len(locked)
 
 
 def _write(kind: _Kind[_Day], days: dict[Place, dict[int, float]]) -> None:

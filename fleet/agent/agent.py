@@ -373,12 +373,12 @@ class Agent:
 
     def _attest(self) -> str:
         """Hash the running images instead of repeating stored digests, and report them, signed by the device's key."""
-        found = self._installer.measured()
+        measured = self._installer.measured()
         try:
             self.report()
         except (TransportError, AnswerError) as error:  # the result of the command says the same
             _logger.info("the report could not be sent", extra={"device": self.settings.name, "cause": str(error)})
-        return ", ".join(f"{name} {digest}" for name, digest in found.items())
+        return ", ".join(f"{name} {digest}" for name, digest in measured.items())
 
     def _batch(self) -> int:
         """Return an increasing number without a disk write for each batch."""

@@ -52,15 +52,15 @@ def configured_anchors(data: bytes) -> str:
     """
     try:
         document = _document(data)
-        known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
+        known, anchors = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
         orders.check_orders(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
-        pem = "".join(found[:MOST_ANCHORS])
-        same = [_written(one) for one in found] == found
+        pem = "".join(anchors[:MOST_ANCHORS])
+        same = [_written(one) for one in anchors] == anchors
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error
-    if not known or not same or not 0 < len(found) <= MOST_ANCHORS or len(set(found)) != len(found):
+    if not known or not same or not 0 < len(anchors) <= MOST_ANCHORS or len(set(anchors)) != len(anchors):
         msg = "self-test: the configuration has an unsupported schema, field or number of trust anchors"
         raise RefusedError(msg)
     return pem
@@ -108,13 +108,13 @@ class Watch:
 
     def trouble(self) -> str:
         """Return why the kept configuration is not usable; empty if it is usable or already reported."""
-        found = ""
+        reason = ""
         try:
             _slots(self._settings).read_kept()
         except RefusedError as error:
-            found = _UNUSABLE % error
-        told, self._known = found == self._known, found
-        return "" if told else found
+            reason = _UNUSABLE % error
+        told, self._known = reason == self._known, reason
+        return "" if told else reason
 
 
 _UNUSABLE = "the kept configuration is not usable; the device uses its factory settings: %s"

@@ -139,7 +139,7 @@ def _check(assignment: SignedAssignment, file: BinaryIO) -> None:
         msg = f"received {size} of {assignment.length} bytes of {assignment.path}"
         raise TransportError(msg)
     file.seek(0)
-    found = slots.digest_of_rest(file)
-    if found != assignment.sha256:
-        msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {found[:12]}…)"
+    digest = slots.digest_of_rest(file)
+    if digest != assignment.sha256:
+        msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {digest[:12]}…)"
         raise RefusedError(msg)

@@ -58,12 +58,12 @@ class Installer:
         Raises:
             RefusedError: an image differs from the installed one.
         """
-        found = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
+        digests = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
         for name, image in self.running().items():
-            if found[name] != image.sha256:
-                msg = f"{MISMATCH}: {name} differs from the installed image: {found[name]}"
+            if digests[name] != image.sha256:
+                msg = f"{MISMATCH}: {name} differs from the installed image: {digests[name]}"
                 raise RefusedError(msg)
-        return found
+        return digests
 
     def has(self, assignment: SignedAssignment) -> bool:
         """Return whether the assigned bundle already runs, is confirmed, and is intact on the disk."""

@@ -224,8 +224,8 @@ class Wire:
             UnusableError: the server reports that it cannot decrypt our messages.
         """
         while (data := self._socket.receive(until)) is not None:
-            if (found := self.session.opened(data)) is not None:
-                return found
+            if (opened := self.session.opened(data)) is not None:
+                return opened
         return None
 
     def close(self) -> None:

@@ -140,13 +140,13 @@ class Trust:
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
         try:
-            found = agreement.agree_assignment(row, bundle, self._settings)
-            agreement.above_floor(found, self._targets(), self._settings)
+            agreed = agreement.agree_assignment(row, bundle, self._settings)
+            agreement.above_floor(agreed, self._targets(), self._settings)
             agreement.check_dependencies(bundle, installed or {})
         except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the bundle.json of {row['target']} is malformed: {error}"
             raise RefusedError(msg) from error
-        return found
+        return agreed
 
     def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[SignedAssignment]:
         """Return the parts of a composite, each verified like a single assignment and against the others.
@@ -167,14 +167,14 @@ class Trust:
             counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
             paths = [one.path for one in named]
             rows = [agreement.row_of(*pair, action, self._settings) for pair in zip(bundles, paths, strict=True)]
-            found = [agreement.agree_assignment(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
-            for assignment, bundle in zip(found, bundles, strict=True):
+            agreed = [agreement.agree_assignment(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
+            for assignment, bundle in zip(agreed, bundles, strict=True):
                 agreement.above_floor(assignment, self._targets(), self._settings)
                 agreement.check_dependencies(bundle, counters)
         except (InvalidError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the list of parts, or a part, is malformed: {error}"
             raise RefusedError(msg) from error
-        return found
+        return agreed
 
     def _part(self, updater: Updater, part: composite.CompositePart) -> BundleDocument:
         """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
@@ -332,11 +332,11 @@ class Trust:
 
     def _kept(self, role: str, kind: type[_Signed]) -> _Signed:
         """Return a document that the last refresh verified: the one in memory, whatever the disk says by now."""
-        found = self._updater.verified(role) if self._updater is not None else None
-        if not isinstance(found, kind):
+        verified = self._updater.verified(role) if self._updater is not None else None
+        if not isinstance(verified, kind):
             msg = f"this device has verified no {role} metadata"
             raise RefusedError(msg)
-        return found
+        return verified
 
     # untyped: of any shape: its caller refuses what fails
     def _verified(self, document: Any) -> tuple[DirectorDocument, str]:

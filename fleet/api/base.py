@@ -28,8 +28,8 @@ class _Bounded(serializers.CharField):
         """Return the text, or reject it if it is too long."""
         if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
-        found: str = super().run_validation(data)
-        return found
+        text: str = super().run_validation(data)
+        return text
 
 
 class Text(_Bounded):

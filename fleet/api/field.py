@@ -226,12 +226,12 @@ class BehaviourView(View):
         """Return [tick, value] of each metric for the last ``ticks`` ticks, and the networks of the device."""
         who = api_actor(request)
         device = selectors.get_device(actor=who, public_id=public_id)
-        found = {
+        values = {
             "tick_s": settings.FLEET_DRIFT_TICK_S,
             "metrics": selectors.read_behaviour(device, int(asked_of(request).ticks)),
             "networks": selectors.source_networks(device),
         }
-        return Response(BehaviourOut(found).data)
+        return Response(BehaviourOut(values).data)
 
 
 class Groups(View):

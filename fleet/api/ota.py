@@ -189,7 +189,7 @@ class FitOut(Output):
     ) -> list[dict[str, Any]]:  # untyped: the API document repeats the type hint
         """Return for each hardware model whether the model is compatible, and why not, by the current data of both."""
         known = self.context.get("released")
-        found = [
+        models = [
             (model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()
         ]
         return [
@@ -199,7 +199,7 @@ class FitOut(Output):
                 "reasons": [reason.to_dict() for reason in why],
                 "arena": fitting.bundle_facts(bundle, model).get("arena"),
             }
-            for model, why in found
+            for model, why in models
         ]
 
 

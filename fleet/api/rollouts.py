@@ -93,14 +93,14 @@ class RolloutOut(Output):
 
     def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
         """Return waves, device counts by group, and failures by cause."""
-        found = self.context["progress"][rollout.pk]
+        progress = self.context["progress"][rollout.pk]
         return {
-            "devices": found.devices,
-            "step": found.step.facts if found.step else None,
-            "groups": found.groups,
-            "budget": found.budget,
-            "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
-            "waves": WaveOut(found.waves, many=True).data,
+            "devices": progress.devices,
+            "step": progress.step.facts if progress.step else None,
+            "groups": progress.groups,
+            "budget": progress.budget,
+            "failures": [{"cause": cause, "devices": number} for cause, number in progress.causes],
+            "waves": WaveOut(progress.waves, many=True).data,
             "patches": [
                 {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
                 for one in self.context["patches"][rollout.pk]

@@ -172,11 +172,11 @@ def _components(device: Device) -> list[dict[str, object]]:
 
 def _chart(device: Device, wanted: str) -> dict[str, object]:
     """Return the points of one metric, its usual range, and the names of all available metrics."""
-    found = selectors.read_behaviour(device, CHART_TICKS)
-    names = sorted(found)
+    behaviour = selectors.read_behaviour(device, CHART_TICKS)
+    names = sorted(behaviour)
     first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")
     seconds = settings.FLEET_DRIFT_TICK_S
-    points = found.get(first, [])
+    points = behaviour.get(first, [])
     band = baselines.usual_band(device, first) if first else None
     return {
         "names": names,

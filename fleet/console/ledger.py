@@ -41,9 +41,9 @@ def object_names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
         for kind, key in ((entry.object_kind, entry.object_key), (entry.actor_kind, entry.actor_key), detailed):
             if kind in wanted and (read := _uuid(key)):
                 wanted[kind].add(read)
-    found = devices.device_names(actor=who, public_ids=wanted["device"])
-    found |= rollouts.rollout_names(actor=who, public_ids=wanted["rollout"])
-    return found | bundles.bundle_names(actor=who, public_ids=wanted["bundle"])
+    names = devices.device_names(actor=who, public_ids=wanted["device"])
+    names |= rollouts.rollout_names(actor=who, public_ids=wanted["rollout"])
+    return names | bundles.bundle_names(actor=who, public_ids=wanted["bundle"])
 
 
 def _uuid(text: str) -> UUID | None:

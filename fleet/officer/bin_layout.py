@@ -21,10 +21,10 @@ def find_misplaced(kind: str, documents: Documents, before: Documents) -> list[s
     wanted = _bins(documents) if Targets.type in documents else present
     if present is None or wanted is None:
         return ["Its targets do not define the hash bins."]
-    found = [*_bin_troubles(before, present), *_bin_troubles(documents, wanted)]
+    troubles = [*_bin_troubles(before, present), *_bin_troubles(documents, wanted)]
     if kind == "renewal":
-        return [*found, *_missing(documents, wanted), *_missing(before, present)]
-    return found if present.to_dict() == wanted.to_dict() else [*found, "It changes the layout of the hash bins."]
+        return [*troubles, *_missing(documents, wanted), *_missing(before, present)]
+    return troubles if present.to_dict() == wanted.to_dict() else [*troubles, "It changes the layout of the hash bins."]
 
 
 def _bins(documents: Documents) -> SuccinctRoles | None:

@@ -117,11 +117,11 @@ def online_key(facts: Any, people: set[str]) -> SSlibKey:  # untyped: anything b
     except (KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "An online key is not an Ed25519 key. Nothing was signed."
         raise InvalidError(msg) from error
-    found = _computed(key)
-    if found.keyid != facts.get("keyid") or key_identity(key) in people:
+    computed = _computed(key)
+    if computed.keyid != facts.get("keyid") or key_identity(key) in people:
         msg = "The keyid of an online key does not match the key, or the key is an officer's. Nothing was signed."
         raise InvalidError(msg)
-    return found
+    return computed
 
 
 def _computed(key: PublicKey) -> SSlibKey:

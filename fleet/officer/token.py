@@ -142,8 +142,8 @@ class _Session:
 
     def public(self) -> ec.EllipticCurvePublicKey:
         """Return the public key."""
-        found = self.opened.get_key(label=self.address.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
-        octets = bytes(found[self.library.Attribute.EC_POINT])
+        public_key = self.opened.get_key(label=self.address.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
+        octets = bytes(public_key[self.library.Attribute.EC_POINT])
         # The attribute is an OCTET STRING that contains the point; some tokens omit the wrapping.
         point = octets if octets[:1] == b"\x04" and len(octets) == _POINT else octets[2:]
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)

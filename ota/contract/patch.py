@@ -97,16 +97,16 @@ def _row(value: object) -> tuple[int, int, int, int]:
 def _unpacked(codec: int, data: bytes, whole: int, parameter: int) -> bytes:
     """Return a stream of exactly the length that its head says; no more is ever unpacked."""
     if codec == RAW:
-        found = data
+        unpacked = data
     elif codec == LZMA:
-        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
+        unpacked = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
     elif codec == BZIP2:
-        found = bz2.BZ2Decompressor().decompress(data, whole + 1)
+        unpacked = bz2.BZ2Decompressor().decompress(data, whole + 1)
     else:
         raise ValueError(codec)
-    if len(found) != whole:
-        raise ValueError(len(found))
-    return found
+    if len(unpacked) != whole:
+        raise ValueError(len(unpacked))
+    return unpacked
 
 
 def _numbers(data: bytes) -> Iterator[int]:

@@ -135,9 +135,9 @@ def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[
     return {keyid: known[keyid] for keyid in keyids}
 
 
-def _refuse_same(field: str, found: Mapping[str, str]) -> None:
+def _refuse_same(field: str, identities: Mapping[str, str]) -> None:
     first: dict[str, str] = {}
-    for keyid, identity in found.items():
+    for keyid, identity in identities.items():
         other = first.setdefault(identity, keyid)
         if other != keyid:
             msg = (
@@ -147,8 +147,8 @@ def _refuse_same(field: str, found: Mapping[str, str]) -> None:
             raise InvalidError(msg)
 
 
-def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> None:
-    held = found.people[role]
+def _check_role(signed: Mapping[str, object], role: str, keys: RootKeys) -> None:
+    held = keys.people[role]
     threshold = intake.map_of(intake.map_of(signed["roles"], "roles")[role], f"roles.{role}").get("threshold")
     if type(threshold) is not int or threshold < THRESHOLD:
         msg = f"The root's threshold for {role} is 1; it must be at least {THRESHOLD}."
@@ -156,30 +156,30 @@ def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> Non
     if len(held) < threshold:
         msg = f"The root's {role} needs {threshold} people but lists {len(held)}."
         raise InvalidError(msg)
-    if nobody := [keyid for keyid in held if found.names[keyid] == keyid[:LONGEST_PERSON]]:
+    if nobody := [keyid for keyid in held if keys.names[keyid] == keyid[:LONGEST_PERSON]]:
         msg = (
             f"The root's {role} key {nobody[0][:16]} has no person's name. Add the officer with the NAME.pub.json "
             "that `keygen` writes."
         )
         raise InvalidError(msg)
-    people = {fold_person(found.names[keyid]) for keyid in held}
+    people = {fold_person(keys.names[keyid]) for keyid in held}
     if len(people) != len(held):
         msg = f"The {role} keys of the root must belong to different people, one key each."
         raise InvalidError(msg)
 
 
-def _check_online(found: RootKeys, formerly: set[str]) -> None:
+def _check_online(keys: RootKeys, formerly: set[str]) -> None:
     seen: dict[str, str] = {}
-    for name, held in found.online.items():
+    for name, held in keys.online.items():
         for identity in held.values():
             if seen.setdefault(identity, name) != name:
                 msg = f"The root gives {name} the online key of {seen[identity]}. Each role needs its own key."
                 raise InvalidError(msg)
-    for role, held in found.people.items():
+    for role, held in keys.people.items():
         for keyid, identity in held.items():
             if identity in seen or identity in formerly:
                 msg = (
-                    f"An online key may not sign {role}: {found.names[keyid]}'s key {short_fingerprint(identity)} "
+                    f"An online key may not sign {role}: {keys.names[keyid]}'s key {short_fingerprint(identity)} "
                     "is or was held by a server."
                 )
                 raise InvalidError(msg)

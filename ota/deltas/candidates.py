@@ -47,8 +47,8 @@ def _detools(old: bytes, new: bytes) -> bytes:
 
 
 def _hdiff(old: bytes, new: bytes) -> bytes:
-    found = [hdiffpatch.diff(old, new, kind()) for kind in (hdiffpatch.Lzma2Config, hdiffpatch.BZip2Config)]
-    return bytes(min(found, key=len))
+    patches = [hdiffpatch.diff(old, new, kind()) for kind in (hdiffpatch.Lzma2Config, hdiffpatch.BZip2Config)]
+    return bytes(min(patches, key=len))
 
 
 def _lite(old: bytes, new: bytes) -> bytes:

@@ -98,23 +98,23 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
     opsets = imported_opsets(model.opset_import)
     nodes = list(_nodes(model.graph))
     computing = _computing_names(nodes, opsets) | {port.name for port in model.graph.output}
-    found: set[str] = set()
+    types: set[str] = set()
     stated = [one for one in (*model.graph.input, *model.graph.output, *model.graph.value_info) if _elements(one.type)]
     for one in stated:
-        found |= _elements(one.type)
+        types |= _elements(one.type)
     named = {one.name for one in stated}
     exempt = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
     for name, tensor in _constants(model.graph, nodes):
         if tensor.data_type not in exempt or name in computing:
-            found.add(element_name(tensor.data_type))
+            types.add(element_name(tensor.data_type))
     for node in nodes:
         if not named.issuperset(node.output):
-            found |= set(_made(node, opsets))
+            types |= set(_made(node, opsets))
         if node.op_type == "Constant" and node.output:
-            found |= {
+            types |= {
                 _VALUES.get(attribute.name, "UNDEFINED") for attribute in node.attribute if node.output[0] in computing
             }
-    return sorted(found - {"UNDEFINED"})
+    return sorted(types - {"UNDEFINED"})
 
 
 def _nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:

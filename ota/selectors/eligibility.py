@@ -137,9 +137,9 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
     return _of_rows(device, assignment) or signed.bundle_refusal(assignment.bundle, device)
 
 
-def withheld_actions(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
+def withheld_actions(device: Device, assignments: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
     """Return a device's open actions that are not offered now, with the reasons."""
-    begun = (assignment for assignment in found if assignment.open and assignment.status != Status.WAITING)
+    begun = (assignment for assignment in assignments if assignment.open and assignment.status != Status.WAITING)
     return [(assignment, why) for assignment in begun if (why := offer_reason(device, assignment)) is not None]
 
 

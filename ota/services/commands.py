@@ -109,11 +109,11 @@ def cancel(*, actor: Actor, command: Command) -> Command:
     """Cancel a command; a command that the device has started is not undone. Repeating this changes nothing."""
     with transaction.atomic():
         rows = Command.objects.select_for_update(of=("self",)).select_related("device")
-        found = require_on(actor, Action.CANCEL_COMMAND, rows, command)
-        if found.closed_at is None:
-            _close(found, State.CANCELED, "")
-            ledger.record(actor=actor, action="command.canceled", thing=("command", found.key))
-    return found
+        locked = require_on(actor, Action.CANCEL_COMMAND, rows, command)
+        if locked.closed_at is None:
+            _close(locked, State.CANCELED, "")
+            ledger.record(actor=actor, action="command.canceled", thing=("command", locked.key))
+    return locked
 
 
 def expire_commands(*, domain: TrustDomain) -> int:

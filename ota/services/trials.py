@@ -69,32 +69,32 @@ def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: 
         raise RefusedBundleError(msg)
 
 
-def _demand_right(found: Trial, cases: tuple[GoldenVector, ...]) -> None:
-    if cases and not found.runs:
-        msg = f"The golden vectors cannot be run: {found.message}."
+def _demand_right(trial: Trial, cases: tuple[GoldenVector, ...]) -> None:
+    if cases and not trial.runs:
+        msg = f"The golden vectors cannot be run: {trial.message}."
         raise RefusedBundleError(msg)
-    if found.failed:
-        tolerated = cases[found.failed - 1].tolerance
+    if trial.failed:
+        tolerated = cases[trial.failed - 1].tolerance
         msg = (
-            f"Golden vector {found.failed} fails: the model's output differs by {found.difference:g}, and the "
+            f"Golden vector {trial.failed} fails: the model's output differs by {trial.difference:g}, and the "
             f"tolerance is {tolerated:g}. Generate the vectors with this model (`manage.py bundle golden`)."
         )
         raise RefusedBundleError(msg)
 
 
-def _with_trial(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
+def _with_trial(judgement: Judgement, trial: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
     facts: BundleFacts = {
         **judgement.facts,
-        "trial": {"runs": found.runs, "message": found.message, "tool": tool},
+        "trial": {"runs": trial.runs, "message": trial.message, "tool": tool},
     }
     statements = list(judgement.statements)
-    if found.runs:
-        facts["arena"] = {**facts["arena"], "measured": found.total}
+    if trial.runs:
+        facts["arena"] = {**facts["arena"], "measured": trial.total}
         statements.append(
-            report_line("arena", tool, f"{found.total} bytes taken, {found.head} of them for activations")
+            report_line("arena", tool, f"{trial.total} bytes taken, {trial.head} of them for activations")
         )
     else:
-        statements.append(report_line("trial", tool, f"does not run: {found.message}"))
+        statements.append(report_line("trial", tool, f"does not run: {trial.message}"))
     if cases:
         facts["golden"] = {"cases": len(cases), "tolerance": f"{max(case.tolerance for case in cases):g}"}
         statements.append(report_line("golden vectors", tool, f"all {len(cases)} match"))

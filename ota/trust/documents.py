@@ -122,8 +122,8 @@ def bin_delegations(root: Root, bit_length: int) -> Delegations:
 
 def floors_of(targets: Targets) -> dict[str, dict[str, int]]:
     """Return the counter floors that targets carry; people signed them."""
-    found = targets.unrecognized_fields.get(FLOORS_FIELD, {})
-    return found if isinstance(found, dict) else {}
+    floors = targets.unrecognized_fields.get(FLOORS_FIELD, {})
+    return floors if isinstance(floors, dict) else {}
 
 
 def reason_of(target: TargetFile) -> str | None:

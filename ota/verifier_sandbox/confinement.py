@@ -44,9 +44,9 @@ class Confinement:
 
     def note(self, what: str, mechanisms: Iterable[str], otherwise: str) -> None:
         """Keep the mechanisms of a property, or that there are none."""
-        found = ", ".join(mechanism for mechanism in mechanisms if mechanism)
-        if found:
-            self.holds[what] = found
+        text = ", ".join(mechanism for mechanism in mechanisms if mechanism)
+        if text:
+            self.holds[what] = text
         else:
             self.missing.append(f"{what}: {otherwise}")
 
@@ -104,21 +104,23 @@ def _give_up_rights(around: Surroundings) -> None:
             privileges.drop_every_capability()
 
 
-def _note(found: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:
+def _note(confinement: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:
     """Note which mechanism holds each property; without seccomp, local sockets and modes of files stay in reach."""
     spaces, filters = "own namespaces" if around.isolated else "", "seccomp" if filtered else ""
     no_filter = "the kernel or this processor has no system call filter (seccomp) that Muster can use"
     tcp = "Landlock" if version >= confine.NETWORK_SINCE else ""
-    found.note("network", [filters, spaces, tcp] if filtered else [], no_filter)
-    found.note("files", ["Landlock, seccomp"] if version and filtered else [], no_filter if version else _NO_LANDLOCK)
+    confinement.note("network", [filters, spaces, tcp] if filtered else [], no_filter)
+    confinement.note(
+        "files", ["Landlock, seccomp"] if version and filtered else [], no_filter if version else _NO_LANDLOCK
+    )
     groups = "subreaper and one process group (seccomp)" if filtered else ""
-    found.note("descendants", [spaces or groups], no_filter)
+    confinement.note("descendants", [spaces or groups], no_filter)
     scopes = "Landlock" if version >= confine.SCOPES_SINCE else ""
     user = "a user of its own" if around.user and os.getuid() == around.user else ""
-    found.note("signals", [spaces, user, scopes, filters], no_filter)
+    confinement.note("signals", [spaces, user, scopes, filters], no_filter)
     bound = "" if os.getuid() == 0 else ", ".join(("limits", user) if user else ("limits",))
-    found.note("resources", [bound], ROOT)
-    found.note("scratch", ["counted by the supervisor"], "")
+    confinement.note("resources", [bound], ROOT)
+    confinement.note("scratch", ["counted by the supervisor"], "")
 
 
 _NO_LANDLOCK = "the kernel has no Landlock, or it is switched off (`lsm=` at boot, Linux 5.13 or later)"

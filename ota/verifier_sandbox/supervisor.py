@@ -93,8 +93,8 @@ def _read_confinement(source: int) -> tuple[dict[str, str], list[str]]:
         data = stream.read()
     if not data:
         return {}, ["the child ended before it was confined"]
-    found = json.loads(data)
-    return found["holds"], found["missing"]
+    confined = json.loads(data)
+    return confined["holds"], confined["missing"]
 
 
 def _watch(child: int, seconds: float, watched: Watched) -> tuple[int, str]:

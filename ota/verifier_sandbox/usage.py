@@ -141,12 +141,12 @@ def _children(pid: int) -> list[int]:
 
 def _children_by_parent(pid: int) -> list[int]:
     """Look at every process: kernels without CONFIG_PROC_CHILDREN list none."""
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
             if int((path / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(path.name))
-    return found
+                children.append(int(path.name))
+    return children
 
 
 def clear_folder(folder: Path) -> None:

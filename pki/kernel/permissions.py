@@ -273,11 +273,11 @@ def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
     Raises:
         NotFoundError: it is not among them; the message does not say whether it exists.
     """
-    found = rows.filter(pk=wanted.pk).first()
-    if found is None:
+    row = rows.filter(pk=wanted.pk).first()
+    if row is None:
         msg = "This object no longer exists, or you may not change it."
         raise NotFoundError(msg)
-    return found
+    return row
 
 
 def require_on(actor: Actor, action: Action, rows: RowsOf[_Row_co], wanted: Stored, domain: str = "domain") -> _Row_co:

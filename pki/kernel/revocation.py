@@ -198,8 +198,8 @@ def _serial(entry: x509.RevokedCertificate) -> int:
 
 def _named_points(certificate: x509.Certificate) -> frozenset[str]:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
-    whole = (one for one in found if one.reasons is None and one.crl_issuer is None)
+    whole = (one for one in points if one.reasons is None and one.crl_issuer is None)
     return frozenset(repr(name) for one in whole for name in one.full_name or ())

@@ -34,8 +34,8 @@ def get_row(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | 
         **wanted: field name (for a foreign key: ``name_id``) to value.
     """
     names = _names(model)
-    found = row_values(model, names, lock=lock, **wanted)
-    return None if found is None else model.from_db(DEFAULT_DB_ALIAS, names, found)
+    row = row_values(model, names, lock=lock, **wanted)
+    return None if row is None else model.from_db(DEFAULT_DB_ALIAS, names, row)
 
 
 # untyped: each field that is named has its own type.
@@ -45,8 +45,8 @@ def row_values(
     """Return some fields of the row whose columns have these values, as a list, or None."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, inward, outward = _select(model, names, tuple(wanted), real.vendor, lock=lock)
-    found = _run(real, statement, _converted(wanted.values(), inward))
-    return None if found is None else _converted(found, outward)
+    values = _run(real, statement, _converted(wanted.values(), inward))
+    return None if values is None else _converted(values, outward)
 
 
 def insert_row(model: type[Row], **given: object) -> Row:

@@ -39,11 +39,11 @@ def one_row(rows: QuerySet[_Row], kind: str) -> _Row:
     Raises:
         NotFoundError: the set is empty.
     """
-    found = rows.first()
-    if found is None:
+    row = rows.first()
+    if row is None:
         msg = f"There is no such {kind}."
         raise NotFoundError(msg)
-    return found
+    return row
 
 
 def named_rows(rows: QuerySet[_Row], public_ids: Iterable[str | UUID]) -> QuerySet[_Row]:
@@ -60,13 +60,13 @@ def one_referred(rows: QuerySet[_Row], word: str, kind: str, name: str = "name")
     Raises:
         InvalidError: there is no such row, so that the filter can mean nothing.
     """
-    found = rows.filter(**{name: word}).first()
-    if found is None and (key := _uuid_or_none(word)):
-        found = rows.filter(public_id=key).first()
-    if found is None:
+    row = rows.filter(**{name: word}).first()
+    if row is None and (key := _uuid_or_none(word)):
+        row = rows.filter(public_id=key).first()
+    if row is None:
         msg = f"There is no {kind} {intake.shown_name(word[:100])!r}. Give its name or its public id."
         raise InvalidError(msg)
-    return found
+    return row
 
 
 def _uuid_or_none(word: str) -> UUID | None:

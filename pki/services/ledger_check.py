@@ -208,7 +208,7 @@ def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Pr
 
     A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
     """
-    found: dict[int, int] = {}
+    void: dict[int, int] = {}
     present = 0
     for entry in ledger.restored_epochs(domain).select_related("order").iterator(chunk_size=AT_ONCE):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
@@ -229,9 +229,9 @@ def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Pr
             f"A backup was restored at entry {index}: epoch {detail['lost_epoch']} had reached"
             f" {detail['lost_size']} entries; epoch {new} continues from here.{waits}"
         )
-        found.update(dict.fromkeys(range(present, new), index))
+        void.update(dict.fromkeys(range(present, new), index))
         present = new
-    return found
+    return void
 
 
 def _check_signature(report: LedgerReport, head: Mapping[str, object], public: bytes) -> None:

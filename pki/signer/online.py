@@ -85,14 +85,14 @@ class OnlineKeys:
 
     def held(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public key in use, followed by the next one, if any."""
-        found = {}
+        keys = {}
         for name in NAMES:
             generation = self._generation(domain, name)
             key_names = [_key_name(name, number) for number in (generation, generation + 1)]
             here = [key_name for key_name in key_names if self._vault.has(domain, key_name)]
             if here:
-                found[name] = [self.public(domain, key_name) for key_name in here]
-        return found
+                keys[name] = [self.public(domain, key_name) for key_name in here]
+        return keys
 
     def past(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public keys of earlier generations."""
@@ -118,8 +118,8 @@ def _key_name(name: str, generation: int) -> str:
 
 
 def _known_names(names: Iterable[str]) -> list[str]:
-    found = sorted(set(names))
-    if not found or not set(found) <= set(NAMES):
+    known = sorted(set(names))
+    if not known or not set(known) <= set(NAMES):
         msg = f"The online keys are: {', '.join(NAMES)}."
         raise InvalidError(msg)
-    return found
+    return known

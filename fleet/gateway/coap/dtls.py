@@ -87,9 +87,9 @@ class DtlsRemote(Base):
 
     def take(self, datagram: bytes) -> list[bytes]:
         """Process a datagram of the peer. Return its CoAP messages."""
-        found = self.association.receive(datagram)
+        messages = self.association.receive(datagram)
         self.flush()
-        return found
+        return messages
 
     def flush(self) -> None:
         """Send the outgoing data of the association, and start the retransmission timer."""

@@ -36,9 +36,9 @@ def find_links(wanted: str, *, in_oscore: bool = False) -> str:
     listed = IN_OSCORE if in_oscore else LINKS
     if not wanted:
         return listed
-    found = []
+    links = []
     for link in listed.split(",<"):
         kind = link.partition('rt="')[2].partition('"')[0]
         if kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1])):
-            found.append(link if link.startswith("<") else f"<{link}")
-    return ",".join(found)
+            links.append(link if link.startswith("<") else f"<{link}")
+    return ",".join(links)

@@ -119,11 +119,11 @@ def _check_options(message: Message) -> None:
     if PROXY & counts.keys():
         raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server does not act as a proxy.")
     for number in sorted(counts):
-        found = message.opt.get_option(number)
-        fit = [option for option in found if measured.is_option_length(option)]
+        options = message.opt.get_option(number)
+        fit = [option for option in options if measured.is_option_length(option)]
         if number & 1:
-            _check_critical(number, len(found), all_fit=len(fit) == len(found))
-        elif len(fit) < len(found):
+            _check_critical(number, len(options), all_fit=len(fit) == len(options))
+        elif len(fit) < len(options):
             message.opt.delete_option(number)
             for option in fit:
                 message.opt.add_option(option)

@@ -278,8 +278,8 @@ class OscoreSocket(asyncio.DatagramProtocol):
             while len(context.remotes) > MOST_ADDRESSES:
                 self._interface.lost(context.remotes.popitem(last=False)[1])
         context.remotes.move_to_end(addr)
-        found: Speaker = context.remotes[addr]
-        return found
+        speaker: Speaker = context.remotes[addr]
+        return speaker
 
     def _gone(self, context: SecurityContext) -> None:
         while context.remotes:

@@ -42,8 +42,8 @@ def main() -> None:
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
             if cut := cut_graph(data, first, last):
                 (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(cut)
-    found = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
-    sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
+    arenas = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
+    sys.stdout.write(json.dumps({name: size for name, size in arenas.items() if size}))
 
 
 def measure_arena(path: Path) -> int:

@@ -69,10 +69,10 @@ def _fetched(
 
 
 def _held_back_makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in HELD_BACK.items()}
-    found["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
-    found["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
-    return found
+    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in HELD_BACK.items()}
+    makers["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
+    makers["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
+    return makers
 
 
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
@@ -107,14 +107,14 @@ def tune_model(model: bytes, share: float, seed: int = 1) -> Pair:
 def _weights(model: bytes) -> list[tuple[int, int]]:
     """Return the location of a model's int8 weights: offset and size."""
     root = tflite.Model.GetRootAs(model, 0)
-    graph, found = root.Subgraphs(0), set()
+    graph, indices = root.Subgraphs(0), set()
     for number in range(graph.TensorsLength()):
         tensor = graph.Tensors(number)
         buffer = root.Buffers(tensor.Buffer())
         if tensor.Type() == tflite.TensorType.INT8 and buffer.DataLength() > 64:  # noqa: PLR2004  because smaller ones are no layers
             data = buffer.DataAsNumpy().tobytes()
-            found.add((model.find(data), len(data)))
-    return sorted(found)
+            indices.add((model.find(data), len(data)))
+    return sorted(indices)
 
 
 def _debian(folder: Path, package: str, old: str, new: str, member: str) -> Pair:

@@ -226,8 +226,8 @@ def count_stored(*names: str) -> StoredValues:
     )
     device = Device.objects.get(name=names[0])
     now = int(time.time() * 1000)
-    found = selectors.read_series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
-    return {"values": values, "read": len(found), "last": found[-1][1] if found else None}
+    series = selectors.read_series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
+    return {"values": values, "read": len(series), "last": series[-1][1] if series else None}
 
 
 def _resident() -> int:

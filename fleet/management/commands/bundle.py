@@ -151,9 +151,9 @@ class Command(BaseCommand):
         return f"{bundle} deleted."
 
     def _composite(self, who: Actor, options: BundleOptions) -> str:
-        found = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
+        parts = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
-        document = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
+        document = composites.write_composite(bundles=parts, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
         (options["out"] / "bundle.json").write_bytes(document.manifest)
         (options["out"] / composites.FILE).write_bytes(document.parts)
@@ -173,10 +173,13 @@ class Command(BaseCommand):
 
     def _list(self, who: Actor, options: BundleOptions) -> str:
         wanted = filter_of(options, rows.BundleFilter)
-        found = [_bundle_row(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
+        bundle_rows = [_bundle_row(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
-            return json.dumps(found, indent=1)
-        return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
+            return json.dumps(bundle_rows, indent=1)
+        return (
+            "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in bundle_rows)
+            or "None."
+        )
 
 
 def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:

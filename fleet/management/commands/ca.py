@@ -111,14 +111,16 @@ class Command(BaseCommand):
 
 def _further(options: CaOptions) -> dict[str, object]:
     """Return what a campaign changes besides roots and address; a single empty value clears an option."""
-    found: dict[str, object] = {}
+    settings_by_name: dict[str, object] = {}
     for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
         if given is not None:
-            found[name] = [one for one in given if one]
+            settings_by_name[name] = [one for one in given if one]
     if options["secret"] is not None:
         pairs = [one.partition("=") for one in options["secret"] if one]
-        found["secrets"] = {name: base64.b64encode(Path(file).read_bytes()).decode() for name, _, file in pairs}
-    return found
+        settings_by_name["secrets"] = {
+            name: base64.b64encode(Path(file).read_bytes()).decode() for name, _, file in pairs
+        }
+    return settings_by_name
 
 
 def _campaign(who: Actor, options: CaOptions) -> str:

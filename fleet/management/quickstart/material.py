@@ -279,10 +279,10 @@ def _download(line: str, digest: str) -> Path:
         for path in Path(folder).iterdir():
             if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                 path.replace(CACHE / path.name)
-    found = _cached(digest)
-    if found is None:
+    cached = _cached(digest)
+    if cached is None:
         said = " ".join(done.stderr.strip().splitlines()[-2:])
         name = line.split(maxsplit=1)[0]
         msg = f"Download of {name} from the package index failed: {said}. Check the network and run the command again."
         raise UnavailableError(msg)
-    return found
+    return cached

@@ -80,11 +80,11 @@ class OperationGroup:
 
 def grouped_operations(document: Json) -> list[OperationGroup]:
     """Return the operations of a document grouped by their first tag, in alphabetical order."""
-    found: defaultdict[str, list[Operation]] = defaultdict(list)
+    groups: defaultdict[str, list[Operation]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method, one in methods.items():
-            found[one["tags"][0]].append(_operation(document, path, method, one))
-    return [OperationGroup(name, found[name]) for name in sorted(found)]
+            groups[one["tags"][0]].append(_operation(document, path, method, one))
+    return [OperationGroup(name, groups[name]) for name in sorted(groups)]
 
 
 def _operation(document: Json, path: str, method: str, one: Json) -> Operation:

@@ -162,12 +162,12 @@ def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
 
 def _rollback_faults(request: SigningRequest, seen: Mapping[str, int]) -> list[str]:
     """Return where a request builds on older metadata than this officer has seen. It could undo a withdrawal."""
-    found = []
+    faults = []
     for role in {*request.before, *request.documents}:
         base = request.before[role].signed.version if role in request.before else 0
         if base < seen.get(role, 0):
-            found.append(f"It builds on version {base} of {role}, but you have already seen version {seen[role]}.")
-    return sorted(found)
+            faults.append(f"It builds on version {base} of {role}, but you have already seen version {seen[role]}.")
+    return sorted(faults)
 
 
 def _floors_above_releases(request: SigningRequest, change: RequestedChange) -> list[str]:
@@ -216,9 +216,9 @@ def _floors_by_class(targets: Targets | None) -> dict[tuple[str, str], int]:
     Raises:
         InvalidError: a floor is malformed.
     """
-    found = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
+    floors = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
     try:
-        flat = {(component, one): floor for component, by in found.items() for one, floor in by.items()}
+        flat = {(component, one): floor for component, by in floors.items() for one, floor in by.items()}
     except AttributeError as error:
         msg = "Do not sign this request: a floor must be a positive integer by component and hardware class."
         raise InvalidError(msg) from error
