@@ -51,7 +51,7 @@ def model_digests(value: Mapping[str, object]) -> set[str]:
 
 def sha256_in(component: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests that a component gives for itself, in lower-case hex."""
-    return {str(one["content"]).lower() for one in maps_in(component, "hashes") if one["alg"] == "SHA-256"}
+    return {str(digest["content"]).lower() for digest in maps_in(component, "hashes") if digest["alg"] == "SHA-256"}
 
 
 def _model(value: Mapping[str, object]) -> dict[str, object] | None:
@@ -59,7 +59,7 @@ def _model(value: Mapping[str, object]) -> dict[str, object] | None:
     subject = map_in(map_in(value, "metadata"), "component")
     if subject.get("type") == _KIND:
         return subject
-    models = [one for one in maps_in(value, "components") if one.get("type") == _KIND]
+    models = [component for component in maps_in(value, "components") if component.get("type") == _KIND]
     return models[0] if len(models) == 1 else None
 
 
@@ -102,10 +102,10 @@ def component_licence(entry: Mapping[str, object]) -> str:
     return printable_text(named.get("id") or named.get("name") or "")
 
 
-def _ancestor(one: Mapping[str, object]) -> dict[str, str]:
-    digest = next((str(entry["content"]) for entry in maps_in(one, "hashes") if entry["alg"] == "SHA-256"), "")
+def _ancestor(ancestor: Mapping[str, object]) -> dict[str, str]:
+    digest = next((str(entry["content"]) for entry in maps_in(ancestor, "hashes") if entry["alg"] == "SHA-256"), "")
     return {
-        "name": printable_text(one["name"]),
-        "version": printable_text(one.get("version", "")),
+        "name": printable_text(ancestor["name"]),
+        "version": printable_text(ancestor.get("version", "")),
         "sha256": digest.lower()[:64],
     }

@@ -67,7 +67,7 @@ def read_series(device: Device, metric: str, since_ms: int, until_ms: int, most:
     rows = Series.objects.filter(device_id=device.pk, metric=metric, start__lt=until_ms, start__gte=since_ms - DAY_MS)
     points: list[tuple[int, float]] = []
     for start, step, values in rows.order_by("start", "id").values_list("start", "step_ms", "values").iterator():
-        points += [one for one in unpack_series(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
+        points += [point for point in unpack_series(start, step, bytes(values)) if since_ms <= point[0] < until_ms]
         if len(points) >= most:
             break
     return sorted(points)[:most]

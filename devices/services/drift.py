@@ -146,9 +146,9 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
 def _cohort_rows(now: _Tick, member: _Member) -> dict[str, int]:
     """Return the rows of the device's cohort by name."""
     return {
-        one.name: now.row_of[key]
-        for key, one in now.members.items()
-        if one.cohort == member.cohort and key in now.row_of
+        other.name: now.row_of[key]
+        for key, other in now.members.items()
+        if other.cohort == member.cohort and key in now.row_of
     }
 
 

@@ -240,7 +240,7 @@ def seen_version(section: str, if_match: str) -> int:
     if not tags:
         msg = f'Send the version that you have read: If-Match: "{section}N", the ETag of your last GET.'
         raise UnconditionalError(msg)
-    numbers = [one[2:-1] for one in tags if one.startswith(f'"{section}') and one[2:-1].isdecimal()]
+    numbers = [tag[2:-1] for tag in tags if tag.startswith(f'"{section}') and tag[2:-1].isdecimal()]
     return int(numbers[0][:19]) if numbers else -1
 
 

@@ -56,7 +56,7 @@ def configured_anchors(data: bytes) -> str:
         orders.check_orders(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
         pem = "".join(anchors[:MOST_ANCHORS])
-        same = [_written(one) for one in anchors] == anchors
+        same = [_written(anchor) for anchor in anchors] == anchors
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error

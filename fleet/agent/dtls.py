@@ -66,7 +66,7 @@ class ClientAssociation:
         if _is_address(host):
             known = ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
         else:
-            known = host.lower() in {one.lower() for one in names.get_values_for_type(x509.DNSName)}
+            known = host.lower() in {name.lower() for name in names.get_values_for_type(x509.DNSName)}
         if not known:
             msg = f"the server's certificate is not for {host}"
             raise TransportError(msg)

@@ -102,8 +102,8 @@ class RolloutOut(Output):
             "failures": [{"cause": cause, "devices": number} for cause, number in progress.causes],
             "waves": WaveOut(progress.waves, many=True).data,
             "patches": [
-                {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
-                for one in self.context["patches"][rollout.pk]
+                {"format": patch.format, "tried": patch.tried, "failed": patch.failed, "off": patch.is_off}
+                for patch in self.context["patches"][rollout.pk]
             ],
         }
 

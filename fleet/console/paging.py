@@ -69,7 +69,7 @@ def _read(mark: str, fields: tuple[str, ...]) -> list[str | int | datetime]:
         msg = "The page cursor in this address is invalid. Open the list again from its first page."
         raise InvalidError(msg) from error
     kinds = [str if name == "name" else int for name in fields]
-    if not isinstance(read, list) or [type(one) for one in read] != kinds or abs(read[-1]) >= MOST:
+    if not isinstance(read, list) or [type(value) for value in read] != kinds or abs(read[-1]) >= MOST:
         msg = "The page cursor in this address belongs to another list. Open the list again from its first page."
         raise InvalidError(msg)
     return [read_time(read[0]), read[1]] if fields == BY_END else read

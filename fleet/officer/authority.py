@@ -69,7 +69,7 @@ class Certification:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
         builder = builder.add_extension(identifier, critical=False)
         if self.permitted:
-            trees = x509.NameConstraints([x509.DNSName(one) for one in self.permitted], None)
+            trees = x509.NameConstraints([x509.DNSName(name) for name in self.permitted], None)
             builder = builder.add_extension(trees, critical=True)
         return builder.sign(self.signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 

@@ -134,8 +134,8 @@ def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: shown as it i
         yield f"    devices MOVE to the server at {content['server']}"
     elif "server" in content:
         yield "    devices MOVE BACK to their factory server"
-    for one in content.get("wipe", []):
-        yield f"    ERASES the device {one}: it loses its key and must be enrolled again"
+    for device in content.get("wipe", []):
+        yield f"    ERASES the device {device}: it loses its key and must be enrolled again"
     for name, sealed in content.get("secrets", {}).items():
         digest = hashlib.sha256(str(sealed).encode()).hexdigest()
         yield f"    delivers the secret {name}, encrypted for devices (SHA-256 {digest})"

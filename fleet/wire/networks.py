@@ -42,7 +42,7 @@ class Trusted:
 
     def __init__(self, listed: Iterable[str]) -> None:
         try:
-            self._listed: list[IPv4Network | IPv6Network] = [ip_network(one, strict=False) for one in listed]
+            self._listed: list[IPv4Network | IPv6Network] = [ip_network(network, strict=False) for network in listed]
         except ValueError as error:
             msg = f"FLEET_PROXIES must be a comma-separated list of addresses and networks: {error}."
             raise InvalidError(msg) from error
@@ -55,7 +55,7 @@ class Trusted:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        return any(parsed in one for one in self._listed)
+        return any(parsed in network for network in self._listed)
 
     def client_of(self, address: str, fields: Fields) -> str:
         """Return the address of the client: the last one in X-Forwarded-For that is not a listed proxy.

@@ -51,7 +51,7 @@ def read_vectors(data: bytes) -> tuple[GoldenVector, ...]:
     document: object = cbor.loads(data, max_bytes=MAX_GOLDEN)
     match document:
         case {"v": 1, "cases": [*listed], **rest} if not rest and LEAST_CASES <= len(listed) <= MOST_CASES:
-            return tuple(_case(number, one) for number, one in enumerate(listed, 1))
+            return tuple(_case(number, vector) for number, vector in enumerate(listed, 1))
         case _:
             msg = f"Golden vectors must be a CBOR map of `v` (1) and `cases`, {LEAST_CASES} to {MOST_CASES} of them."
             raise InvalidError(msg)

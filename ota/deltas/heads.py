@@ -49,7 +49,7 @@ def _muster(data: bytes, size: int, length: int) -> bool:
     ends = at + int.from_bytes(data[len(patch.MAGIC) : at], "little")
     # untyped: what has another shape raises here, and is no patch
     head: Any = cbor.loads(data[at:ends], max_bytes=patch.MAX_HEAD)
-    packed = sum(one[2] for one in head[2])
+    packed = sum(stream[2] for stream in head[2])
     return data.startswith(patch.MAGIC) and head[0] == length and ends + packed == size
 
 

@@ -107,10 +107,10 @@ def _server(document: Mapping[str, object]) -> str | None:
 def _wiped(devices: object) -> list[str]:
     """Return the devices that the configuration orders to erase themselves."""
     named = devices if isinstance(devices, list) and len(devices) <= MOST_WIPED else [None]
-    if not all(isinstance(one, str) and _DEVICE.fullmatch(one) for one in named) or len(set(named)) != len(named):
+    if not all(isinstance(name, str) and _DEVICE.fullmatch(name) for name in named) or len(set(named)) != len(named):
         msg = f"`wipe` may list at most {MOST_WIPED} public ids of devices, each once."
         raise RefusedBundleError(msg)
-    return [str(one) for one in named]
+    return [str(name) for name in named]
 
 
 def _root(pem: object, at: int) -> str:

@@ -59,12 +59,12 @@ class Scope:
 
     def __init__(self, graph: onnx.GraphProto, around: "Scope | None" = None) -> None:
         self.graph, self.around = graph, around
-        self.constants: dict[str, Constant] = {one.name: one for one in graph.initializer}
+        self.constants: dict[str, Constant] = {tensor.name: tensor for tensor in graph.initializer}
         self.makers: dict[str, onnx.NodeProto] = {}
         self.readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         self.inner: list[tuple[onnx.NodeProto, Scope]] = []
         self.outputs = [port.name for port in graph.output]
-        sparse = {one.values.name for one in graph.sparse_initializer}
+        sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         self.defined = {*(port.name for port in graph.input), *self.constants, *sparse}
         for node in graph.node:
             self._add(node)

@@ -54,7 +54,10 @@ def port_type(value: onnx.ValueInfoProto) -> tuple[str, list[int | str]]:
 
 
 def _shape(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
-    return [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] or "?" for one in tensor.shape.dim]
+    return [
+        dimension.dim_value if dimension.HasField("dim_value") else dimension.dim_param[:40] or "?"
+        for dimension in tensor.shape.dim
+    ]
 
 
 def _type_name(kind: onnx.TypeProto, depth: int = 0) -> str:

@@ -123,8 +123,8 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
     if gone := _withdrawn(whole[1:]):
         return make_reason(ObstacleKind.PART_WITHDRAWN, part=str(gone))
     known = fitting.released_counters(bundle.domain.slug)
-    models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    reasons = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    models = [member for member in whole if member.kind == Bundle.Kind.MODEL]
+    reasons = (hardware_reason(member, model, known) for model in bundle.hardware_models.all() for member in models)
     return next(filter(None, reasons), None)
 
 

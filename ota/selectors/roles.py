@@ -34,7 +34,7 @@ def role_states(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
     if root is None:
         return []
     newest = store.newest(Snapshot)
-    others = [one for one in (store.targets(), newest, store.newest(Timestamp)) if one is not None]
+    others = [document for document in (store.targets(), newest, store.newest(Timestamp)) if document is not None]
     ends = store.ends_of_bins() if whole or newest is None else _first_end(folder, store, newest.signed.version)
     return list(standing.role_standings(root, others, ends, clock.now()))
 
@@ -49,4 +49,4 @@ def _first_end(folder: Path, store: Repository, version: int) -> list[datetime]:
 
 def role_alarms(*, actor: Actor) -> list[RoleStanding]:
     """Return the roles that need action."""
-    return [one for one in role_states(actor=actor, whole=False) if one.level not in QUIET]
+    return [state for state in role_states(actor=actor, whole=False) if state.level not in QUIET]

@@ -260,5 +260,5 @@ def open_assignments(device: Device) -> list[Assignment]:
         "bundle__files"
     )
     assignments = list(rows.order_by("id"))
-    assignments.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
+    assignments.sort(key=lambda assignment: assignment.kind != Assignment.Kind.REPAIR)
     return assignments

@@ -119,7 +119,7 @@ def cancel_assignments(keys: Sequence[int]) -> None:
 def _locked(rows: QuerySet[Assignment]) -> list[_Row]:
     """Return assignments in the order of their ids, locked until the transaction ends."""
     assignments = rows.select_for_update().order_by("id")
-    return [_Row(*one) for one in assignments.values_list("id", "action_id", "device_id", "bundle_id", "status")]
+    return [_Row(*values) for values in assignments.values_list("id", "action_id", "device_id", "bundle_id", "status")]
 
 
 def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None:

@@ -84,7 +84,7 @@ def _demand_acknowledged(backsteps: dict[str, str], acknowledged: Iterable[str])
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
     targets = online_roles.published_repository(slug).targets()
     floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
-    floor = max((floors.get(one, 0) for one in classes), default=0)
+    floor = max((floors.get(class_id, 0) for class_id in classes), default=0)
     if counter < floor:
         msg = (
             f"The security counter {counter} is below the floor {floor} that officers signed for {component}: devices "

@@ -60,10 +60,10 @@ def keep_bundle(
     return bundle
 
 
-def _is_kept(one: Staged) -> bool:
+def _is_kept(staged: Staged) -> bool:
     """Return whether the stored bytes still exist: another upload or a deletion may have removed them."""
     with suppress(BlobNotFoundError):
-        return blobs.blob_store().size(one.sha256) == one.size
+        return blobs.blob_store().size(staged.sha256) == staged.size
     return False
 
 
@@ -91,15 +91,15 @@ def _rows(
         uploaded_by_key=actor.key[:100],
     )
     for entry in wanted.files:
-        one = staged[entry.path]
+        staged_file = staged[entry.path]
         BundleFile.objects.create(
             bundle=bundle,
             path=entry.path,
             role=entry.role,
-            size=one.size,
-            sha256=one.sha256,
-            sha1=one.sha1,
-            md5=one.md5,
+            size=staged_file.size,
+            sha256=staged_file.sha256,
+            sha1=staged_file.sha1,
+            md5=staged_file.md5,
         )
     BundleHardware.objects.bulk_create(BundleHardware(bundle=bundle, hardware_model=model) for model in hardware)
     return bundle

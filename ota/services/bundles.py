@@ -104,9 +104,9 @@ def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str,
         raise ManifestError(msg)
     staged = {}
     for entry in wanted.files:
-        one = store.stage(files[entry.path], area, entry.size)
-        if (one.size, one.sha256) != (entry.size, entry.sha256):
+        staged_file = store.stage(files[entry.path], area, entry.size)
+        if (staged_file.size, staged_file.sha256) != (entry.size, entry.sha256):
             msg = f"{entry.path}: the uploaded file does not match the digest in bundle.json."
             raise ManifestError(msg)
-        staged[entry.path] = one
+        staged[entry.path] = staged_file
     return staged

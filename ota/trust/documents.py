@@ -103,7 +103,7 @@ def raised_targets(base: Targets, floors: Floors, version: int, now: datetime) -
     known = {component: dict(by) for component, by in floors_of(base).items()}
     for component, by in floors.items():
         held = known.setdefault(component, {})
-        held.update({one: max(counter, held.get(one, 0)) for one, counter in by.items()})
+        held.update({class_id: max(counter, held.get(class_id, 0)) for class_id, counter in by.items()})
     document.unrecognized_fields[FLOORS_FIELD] = known
     return Metadata(document)
 

@@ -99,7 +99,7 @@ class OfficersView:
             ("list of targets", targets),
             (f"list {role}", bin_document),
         )
-        if late := next((name for name, one in dated if one.is_expired(now)), ""):
+        if late := next((name for name, document in dated if document.is_expired(now)), ""):
             return Listed(make_reason(ObstacleKind.SIGNATURES_EXPIRED, document=late), digest, floors)
         if (reason := documents.reason_of(target)) is not None:
             return Listed(make_reason(ObstacleKind.WITHDRAWN, why=reason), digest, floors)

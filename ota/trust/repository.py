@@ -182,7 +182,7 @@ class Repository:
             return []
         digest = hashlib.sha256(targets.signed_bytes).digest()
         ends = [self._end_of(targets.signed, digest, role) for role in roles.get_roles()]
-        return [one for one in ends if one is not None]
+        return [end for end in ends if end is not None]
 
     def _end_of(self, delegator: Targets, digest: bytes, role: str) -> datetime | None:
         for version in self.versions(role):

@@ -201,5 +201,5 @@ def _named_points(certificate: x509.Certificate) -> frozenset[str]:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
-    whole = (one for one in points if one.reasons is None and one.crl_issuer is None)
-    return frozenset(repr(name) for one in whole for name in one.full_name or ())
+    whole = (point for point in points if point.reasons is None and point.crl_issuer is None)
+    return frozenset(repr(name) for point in whole for name in point.full_name or ())

@@ -149,7 +149,7 @@ def _write_arrays(cursor: CursorWrapper, prepared: PreparedInsert, given: tuple[
     if alone and len(prepared.rows) >= LEAST_COPIED:
         _copy_in(cursor, prepared)
     elif prepared.rows:
-        arrays = ", ".join(f"%s::{one}[]" for one in prepared.types)
+        arrays = ", ".join(f"%s::{kind}[]" for kind in prepared.types)
         names = ", ".join(f"column{number}" for number in range(1, len(prepared.types) + 1))
         source = f"SELECT * FROM unnest({arrays}) AS given_rows({names})"  # noqa: S608  because only types of our own models stand in it
         columns = [list(column) for column in zip(*prepared.rows, strict=True)]

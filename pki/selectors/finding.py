@@ -48,7 +48,11 @@ def one_row(rows: QuerySet[_Row], kind: str) -> _Row:
 
 def named_rows(rows: QuerySet[_Row], public_ids: Iterable[str | UUID]) -> QuerySet[_Row]:
     """Return the rows with these public ids; what is none is left out."""
-    keys = [key for one in public_ids if (key := one if isinstance(one, UUID) else _uuid_or_none(one))]
+    keys = [
+        key
+        for public_id in public_ids
+        if (key := public_id if isinstance(public_id, UUID) else _uuid_or_none(public_id))
+    ]
     # By way of the primary key: SQLite would pass over every row of the domain as soon as there are two ids.
     known: QuerySet[_Row] = QuerySet(rows.model).filter(public_id__in=keys)
     return rows.filter(pk__in=known.values("pk")) if keys else rows.none()

@@ -34,7 +34,7 @@ class Issuers:
         for key_name in key_names:
             if self._vault.read_fact(domain, f"{key_name}.der") is None:
                 return key_name, self._vault.authority(domain, key_name)
-        key_name = FIRST if not key_names else f"{FIRST}-{max(_number(one) for one in key_names) + 1}"
+        key_name = FIRST if not key_names else f"{FIRST}-{max(_number(name) for name in key_names) + 1}"
         self._vault.create_authority(domain, key_name)
         return key_name, self._vault.authority(domain, key_name)
 

@@ -80,7 +80,7 @@ class FastPath:
 
     def forget(self, fingerprints: set[str]) -> None:
         """Drop the authorizations of these certificates, because they have changed."""
-        for key in [one for one in self._allowed if one[0] in fingerprints]:
+        for key in [entry for entry in self._allowed if entry[0] in fingerprints]:
             del self._allowed[key]
 
     def _remember(self, given: bytes, host: str) -> None:

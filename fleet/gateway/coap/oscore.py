@@ -223,7 +223,7 @@ class OscoreContexts:
         """Store the positions of all contexts, so that no device is challenged after a restart."""
         if self._busy:
             await asyncio.wait(list(self._busy.values()))
-        ended = [one for context in self._held.values() for one in context.ended()]
+        ended = [position for context in self._held.values() for position in context.ended()]
         self._held = OrderedDict()
         await self._rest(ended)
 

@@ -96,7 +96,7 @@ class CoapTcpServer(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no type
         same = self._by_certificate.setdefault(connection.peer.fingerprint, set())
         rivals = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
         if rivals:
-            silent = min(rivals, key=lambda one: one.heard)
+            silent = min(rivals, key=lambda rival: rival.heard)
             self.closed(silent)
             silent.end()
         same.add(connection)

@@ -57,26 +57,30 @@ def _fetched(
 ) -> Iterator[tuple[str, Pair]]:
     missing = 0
     with tempfile.TemporaryDirectory() as name:
-        for one, make in makers(Path(name)).items():
+        for pair_name, make in makers(Path(name)).items():
             try:
-                yield one, make()
+                yield pair_name, make()
             except (subprocess.CalledProcessError, OSError, IndexError, KeyError) as error:
-                missing += one in firmware
-                told(f"the pair {one} is no longer available: {error}")
+                missing += pair_name in firmware
+                told(f"the pair {pair_name} is no longer available: {error}")
     if len(firmware) - missing < LEAST_FIRMWARE:
         msg = "too few firmware pairs are available on the mirrors for a result"
         raise RuntimeError(msg)
 
 
 def _held_back_makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in HELD_BACK.items()}
+    makers: dict[str, Callable[[], Pair]] = {
+        pair_name: partial(_debian, folder, *facts) for pair_name, facts in HELD_BACK.items()
+    }
     makers["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
     makers["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
     return makers
 
 
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
+    makers: dict[str, Callable[[], Pair]] = {
+        pair_name: partial(_debian, folder, *facts) for pair_name, facts in DEBIAN.items()
+    }
     makers |= {
         "micro:bit": _microbit,
         "wake word": partial(_wake, folder),

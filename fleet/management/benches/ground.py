@@ -71,7 +71,7 @@ class BenchSetUp:
         self.processes.run("manage.py", "release", "online-keys")
         self.processes.run("manage.py", "hardware", "register", "bench", "--vendor", "bench.example")
         said = self.processes.run("manage.py", "enrolment", "tokens", str(wanted), timeout=600)
-        return [(one["device"], one["token"]) for one in csv.DictReader(io.StringIO(said))]
+        return [(row["device"], row["token"]) for row in csv.DictReader(io.StringIO(said))]
 
     def serve(self, *arguments: str) -> None:
         """Start the server on the first core; the measuring process uses the other cores."""

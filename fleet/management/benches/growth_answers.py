@@ -63,7 +63,7 @@ def request_routes(domain: TrustDomain, runs: int) -> list[RouteCost]:
         if cost["status"] == NOT_ALLOWED:
             continue
         asked.append(cost)
-        asked += [_measured(visitors, one)[0] for one in further]
+        asked += [_measured(visitors, page)[0] for page in further]
     return asked
 
 

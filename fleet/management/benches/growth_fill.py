@@ -260,16 +260,16 @@ _CERTIFICATE = (
 
 
 def _certificate(
-    scene: Scene, one: SyntheticDevice, source: random.Random, at: datetime, before: int | None
+    scene: Scene, device: SyntheticDevice, source: random.Random, at: datetime, before: int | None
 ) -> tuple[object, ...]:
     """Return a row like the first device's certificate, with another serial number in its bytes."""
     first = scene.certificate
     number = int(first.serial, 16)
     old = number.to_bytes((number.bit_length() + 7) // 8, "big")
     new = old[:1] + source.randbytes(len(old) - 1)
-    der, key = bytes(first.der).replace(old, new, 1), str(one.public_id)
+    der, key = bytes(first.der).replace(old, new, 1), str(device.public_id)
     # A retired device's certificate has expired, as in a fleet after some time.
-    life = timedelta(days=100) if one.retired or (before is None and at == one.at) else timedelta(days=365)
+    life = timedelta(days=100) if device.retired or (before is None and at == device.at) else timedelta(days=365)
     return (scene.domain.pk, first.authority_id, f"{int.from_bytes(new, 'big'):x}", hashlib.sha256(der).hexdigest(),
             first.subject_urn.replace(first.subject_key, key), key, _digest(f"{key} {at}"), "device",
             first.profile_name, der, at, at + life, before, at)  # fmt: skip

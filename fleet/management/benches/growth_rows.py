@@ -102,12 +102,12 @@ def _summaries(database: str, sizes: list[int], routes: list[RouteRow]) -> list[
     return rows
 
 
-def _weight(one: RouteRow, check: str) -> float:
+def _weight(route: RouteRow, check: str) -> float:
     """Return by how much a row misses a goal: the sort key of the worst routes."""
     if check == "answers":
-        return float(max(one["status"].values(), default=0))
+        return float(max(route["status"].values(), default=0))
     return float(
-        {"cpu": one["value"], "ratio": one["ratio"], "queries": max(one["queries"].values(), default=0)}[check]
+        {"cpu": route["value"], "ratio": route["ratio"], "queries": max(route["queries"].values(), default=0)}[check]
     )
 
 

@@ -222,7 +222,7 @@ def count_stored(*names: str) -> StoredValues:
 
     keys = list(Device.objects.filter(name__in=names).values_list("pk", flat=True))
     values = sum(
-        len(bytes(one)) // 8 for one in Series.objects.filter(device_id__in=keys).values_list("values", flat=True)
+        len(bytes(packed)) // 8 for packed in Series.objects.filter(device_id__in=keys).values_list("values", flat=True)
     )
     device = Device.objects.get(name=names[0])
     now = int(time.time() * 1000)

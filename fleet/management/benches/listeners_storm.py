@@ -115,15 +115,15 @@ def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
     for start in range(first, first + many, AT_ONCE):
         sockets = []
         for number in range(start, min(start + AT_ONCE, first + many)):
-            one = socket.socket(type=socket.SOCK_DGRAM)
-            one.bind((f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0))
-            one.settimeout(1)
-            one.sendto(datagram, ("127.0.0.1", port))
-            sockets.append(one)
-        for one in sockets:
+            client = socket.socket(type=socket.SOCK_DGRAM)
+            client.bind((f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0))
+            client.settimeout(1)
+            client.sendto(datagram, ("127.0.0.1", port))
+            sockets.append(client)
+        for client in sockets:
             with suppress(TimeoutError):
-                answered += one.recv(2048)[13] == HELLO_VERIFY
-            one.close()
+                answered += client.recv(2048)[13] == HELLO_VERIFY
+            client.close()
     return answered
 
 

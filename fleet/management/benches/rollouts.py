@@ -133,7 +133,7 @@ def _failures(seen: RolloutFigures) -> tuple[int, int]:
     said = [f"{client['kind']}: {failure}" for client in seen["clients"] for failure in client["failures"]]
     for failure, times in Counter(said).most_common(10):
         sys.stderr.write(f"{times} times {failure}\n")  # benchmarks report all errors
-    return sum("locked" in one or "deadlock" in one for one in said), len(said)
+    return sum("locked" in message or "deadlock" in message for message in said), len(said)
 
 
 def _inner(installation: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:

@@ -74,7 +74,7 @@ def _held_back() -> list[BenchRow]:
 
 
 def _geometric(values: Iterable[float]) -> float:
-    known = [math.log(one) for one in values]
+    known = [math.log(value) for value in values]
     return math.exp(sum(known) / len(known))
 
 

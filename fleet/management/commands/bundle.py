@@ -124,7 +124,7 @@ class Command(BaseCommand):
     def _crl(self, who: Actor, options: BundleOptions) -> str:
         key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
         flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
-        told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
+        told = [f"  its signer was revoked: {bundle} — withdraw its release" for bundle in flagged]
         return "\n".join(["CRL registered.", *told])
 
     def _key(self, who: Actor, options: BundleOptions) -> TrustKey:
@@ -141,7 +141,7 @@ class Command(BaseCommand):
         with contextlib.ExitStack() as stack:
             files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
             bundle = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
-        checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in bundle.report]
+        checks = [f"  {check['check']}: {check['outcome']} ({check['tool']})" for check in bundle.report]
         hints = [f"  advice: {bundle.facts['advice']}"] if bundle.facts.get("advice") else []
         return "\n".join([f"{bundle} is accepted: {bundle.public_id}", *checks, *hints])
 
@@ -151,7 +151,7 @@ class Command(BaseCommand):
         return f"{bundle} deleted."
 
     def _composite(self, who: Actor, options: BundleOptions) -> str:
-        parts = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
+        parts = [rows.get_bundle(actor=who, public_id=public_id) for public_id in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
         document = composites.write_composite(bundles=parts, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ class Command(BaseCommand):
         if options["json"]:
             return json.dumps(bundle_rows, indent=1)
         return (
-            "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in bundle_rows)
+            "\n".join(f"{row['id']}  {row['bundle']}  {row['format']}  {row['release']}" for row in bundle_rows)
             or "None."
         )
 

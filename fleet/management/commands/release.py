@@ -195,11 +195,12 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     add_filter_options(listed, rows.StatementFilter)
 
 
-def _standing(one: RoleStanding) -> str:
+def _standing(standing: RoleStanding) -> str:
     line = (
-        f"{one.role:9}  {one.level:4}  ends {one.expires:%Y-%m-%d %H:%M}  {one.threshold} of {', '.join(one.holders)}"
+        f"{standing.role:9}  {standing.level:4}  ends {standing.expires:%Y-%m-%d %H:%M}  "
+        f"{standing.threshold} of {', '.join(standing.holders)}"
     )
-    return f"{line}\n           {one.advice}" if one.advice else line
+    return f"{line}\n           {standing.advice}" if standing.advice else line
 
 
 def _statement_row(statement: Statement) -> _StatementRow:

@@ -360,4 +360,4 @@ def _text(setting: Setting, name: str) -> str:
 
 def listed_members(selections: list[Selection]) -> Iterator[SectionEntry]:
     """Yield each use of each member, in all selections together, once."""
-    yield from dict.fromkeys(entry for one in selections for entry in one.entries)
+    yield from dict.fromkeys(entry for selection in selections for entry in selection.entries)
