@@ -56,9 +56,9 @@ def search_components(data: bytes, words: str) -> list[dict[str, str]]:
         words: all of them have to occur, in any case of letters.
     """
     form, listed = _components(_document(data))
-    wanted = words.casefold().split()
+    terms = words.casefold().split()
     rows = (_component_row(form, item) for item in listed)
-    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in wanted)]
+    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in terms)]
 
 
 def _document(data: bytes) -> dict[str, object]:

@@ -213,8 +213,8 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
     with transaction.atomic():
         locked = require_on(actor, _RIGHTS[act], Device.objects.select_for_update(of=("self",)), device)
         if locked.state not in sources:
-            wanted = " or ".join(sorted(sources))
-            msg = f"The action {act} requires a device that is {wanted}; this one is {locked.state}."
+            names = " or ".join(sorted(sources))
+            msg = f"The action {act} requires a device that is {names}; this one is {locked.state}."
             raise LifecycleError(msg)
         locked.state = target
         if target == State.RETIRED:

@@ -69,7 +69,7 @@ class CoapTransport:
         fields = headers or {}
         start = int(fields.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         first = self._one("GET", path, {}, start // BLOCK)
-        if (wanted := fields.get("If-Range", "").strip('"')) and bytes.fromhex(wanted)[:8] != first.opt.etag:
+        if (tag := fields.get("If-Range", "").strip('"')) and bytes.fromhex(tag)[:8] != first.opt.etag:
             start, first = 0, self._one("GET", path, {}, 0)
         if STATUS.get(first.code, 500) >= REFUSED:
             raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))

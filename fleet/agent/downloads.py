@@ -100,15 +100,15 @@ def fetch_golden(assignment: SignedAssignment, server: Transport | CoapTransport
         RefusedError: the received bytes are not the signed ones.
         TransportError: the download is incomplete.
     """
-    wanted = assignment.golden
-    if wanted is None:
+    golden = assignment.golden
+    if golden is None:
         return ""
-    data = b"".join(chunk for _, chunk in blobs.stream_blob(server, wanted.sha256, wanted.length))
-    if hashlib.sha256(data).hexdigest() != wanted.sha256:
+    data = b"".join(chunk for _, chunk in blobs.stream_blob(server, golden.sha256, golden.length))
+    if hashlib.sha256(data).hexdigest() != golden.sha256:
         msg = f"the golden vectors of {assignment.path} are not the signed ones"
         raise RefusedError(msg)
     pair.put_golden(data)
-    return wanted.sha256
+    return golden.sha256
 
 
 def _append(assignment: SignedAssignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:

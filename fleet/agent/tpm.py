@@ -55,9 +55,9 @@ def tpm_environment(folder: Path, tcti: str) -> dict[str, str]:
 
 def started_anew(folder: Path, tcti: str, command: list[str]) -> None:
     """Replace this process by one whose OpenSSL uses the TPM, unless it is one already."""
-    wanted = tpm_environment(folder, tcti)
-    if dict(os.environ) != wanted:
-        os.execve(command[0], command, wanted)  # noqa: S606  because it is this very program again
+    environment = tpm_environment(folder, tcti)
+    if dict(os.environ) != environment:
+        os.execve(command[0], command, environment)  # noqa: S606  because it is this very program again
 
 
 class TpmKey:

@@ -246,10 +246,10 @@ class Trust:
     def _check_people(self) -> None:
         """Refuse targets that delegate the hash bins to keys other than those of the root's officers (beside 5.6.3)."""
         root, delegations = self._root(), self._targets().delegations
-        wanted, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
+        role, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
         known = {keyid: key.to_dict() for keyid, key in delegations.keys.items()} if delegations else {}
-        theirs = {keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids}
-        if roles is None or known != theirs or roles.threshold < wanted.threshold:
+        theirs = {keyid: root.keys[keyid].to_dict() for keyid in role.keyids}
+        if roles is None or known != theirs or roles.threshold < role.threshold:
             msg = "the signed targets delegate hash bins to keys that are not the release officers'"
             raise RefusedError(msg)
 

@@ -40,8 +40,8 @@ def cut_page(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...]
     backward = "before" in request.GET
     mark = request.GET.get("before" if backward else "after", "")
     falling = (fields == BY_AGE) != backward
-    wanted = rows_beyond(rows, fields, _read(mark, fields) if mark else (), falling=falling)
-    found = list(wanted[: PAGE + 1])
+    beyond = rows_beyond(rows, fields, _read(mark, fields) if mark else (), falling=falling)
+    found = list(beyond[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     if backward:
         found.reverse()

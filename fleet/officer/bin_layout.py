@@ -18,13 +18,13 @@ def find_misplaced(kind: str, documents: Documents, before: Documents) -> list[s
         before: the current documents of the same roles, and always the current targets.
     """
     present = _bins(before)
-    wanted = _bins(documents) if Targets.type in documents else present
-    if present is None or wanted is None:
+    layout = _bins(documents) if Targets.type in documents else present
+    if present is None or layout is None:
         return ["Its targets do not define the hash bins."]
-    troubles = [*_bin_troubles(before, present), *_bin_troubles(documents, wanted)]
+    troubles = [*_bin_troubles(before, present), *_bin_troubles(documents, layout)]
     if kind == "renewal":
-        return [*troubles, *_missing(documents, wanted), *_missing(before, present)]
-    return troubles if present.to_dict() == wanted.to_dict() else [*troubles, "It changes the layout of the hash bins."]
+        return [*troubles, *_missing(documents, layout), *_missing(before, present)]
+    return troubles if present.to_dict() == layout.to_dict() else [*troubles, "It changes the layout of the hash bins."]
 
 
 def _bins(documents: Documents) -> SuccinctRoles | None:

@@ -68,13 +68,13 @@ def compare_release(change: RequestedChange, folder: Path) -> None:
     try:
         own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=MAX_BUNDLE)
         digest = hashlib.sha256(canonical.dumps(own)).hexdigest()
-        wanted = {target.hashes.get("sha256") for target in change.added.values()}
+        digests = {target.hashes.get("sha256") for target in change.added.values()}
         listed = own["files"] if isinstance(own, dict) else []
         wrong = [item["path"] for item in listed if _digest(folder / item["path"]) != item["sha256"]]
     except (OSError, KeyError, TypeError) as error:
         msg = f"Your own copy of the bundle cannot be read: {error}"
         raise InvalidError(msg) from error
-    if wanted != {digest} or wrong:
+    if digests != {digest} or wrong:
         msg = f"Do not sign this request: what it releases differs from your own copy of the bundle in {folder}."
         raise InvalidError(msg)
 

@@ -86,15 +86,15 @@ def are_constant(cases: Sequence[GoldenVector]) -> bool:
     return len({case.wanted for case in cases}) == 1
 
 
-def usual_tolerance(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
+def usual_tolerance(outputs: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
     """Return the tolerance to give by default: one step, or a thousandth of what the smallest output reaches.
 
     Args:
-        wanted: the outputs of each case.
+        outputs: the outputs of each case.
         kinds: numpy's kind of each output, such as ``i1`` or ``f4``.
     """
     floats = [index for index, kind in enumerate(kinds) if kind.startswith("f")]
-    reached = [max(_reach(one[index], f"<{kinds[index]}") for one in wanted) / 1000 for index in floats]
+    reached = [max(_reach(one[index], f"<{kinds[index]}") for one in outputs) / 1000 for index in floats]
     return min([*reached, *([USUAL_TOLERANCE] if len(floats) < len(kinds) else [])])
 
 

@@ -195,7 +195,9 @@ def _checked(machine: Machine, cases: Sequence[GoldenVector]) -> tuple[int, floa
             return number, float("inf")
         if len(outputs) != len(case.wanted):
             return number, float("inf")
-        worst = max(golden.largest_difference(wanted, got) for wanted, got in zip(case.wanted, outputs, strict=True))
+        worst = max(
+            golden.largest_difference(expected, got) for expected, got in zip(case.wanted, outputs, strict=True)
+        )
         if worst > case.tolerance:
             return number, worst
     return 0, 0.0

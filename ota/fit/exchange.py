@@ -29,21 +29,21 @@ class ModelDifference:
     text: str
 
 
-def ports_agree(wanted: PortFacts, given: PortFacts) -> bool:
+def ports_agree(needed: PortFacts, given: PortFacts) -> bool:
     """Return whether a model's port matches an application's; properties that the application omits always match.
 
     Args:
-        wanted: of the model; a dimension that it names by a word may be any number.
+        needed: of the model; a dimension that it names by a word may be any number.
         given: of the application: ``shape``, ``dtype``, and ``scale`` and ``zero_point`` where it states them.
     """
-    need, have = wanted["shape"], given["shape"]
-    if wanted["dtype"] != given["dtype"] or len(need) != len(have):
+    need, have = needed["shape"], given["shape"]
+    if needed["dtype"] != given["dtype"] or len(need) != len(have):
         return False
-    if wanted.get("unreadable") and {"scale", "zero_point"} & set(given):
+    if needed.get("unreadable") and {"scale", "zero_point"} & set(given):
         return False
-    if "scale" in given and not _same_scale(wanted.get("scale"), given["scale"]):
+    if "scale" in given and not _same_scale(needed.get("scale"), given["scale"]):
         return False
-    if "zero_point" in given and wanted.get("zero_point") != given["zero_point"]:
+    if "zero_point" in given and needed.get("zero_point") != given["zero_point"]:
         return False
     return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
 

@@ -18,7 +18,7 @@ from ota.services import online_roles
 from ota.trust import documents
 
 
-def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+def with_backsteps(slug: str, manifest: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
     """Return the judgement with the steps back behind earlier published or uploaded bundles.
 
     Raises:
@@ -26,14 +26,14 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
             is below the floor that officers signed.
     """
     models = list(hardware)
-    _demand_above_floor(slug, wanted.component, [str(model.class_id) for model in models], wanted.security_counter)
+    _demand_above_floor(slug, manifest.component, [str(model.class_id) for model in models], manifest.security_counter)
     keys = [model.pk for model in models]
-    before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
-    backsteps = _backsteps(before, wanted.version, wanted.security_counter)
-    _demand_acknowledged(backsteps, wanted.acknowledges)
+    before = predecessors.published_before(slug, manifest.id, manifest.component, keys, manifest.digest)
+    backsteps = _backsteps(before, manifest.version, manifest.security_counter)
+    _demand_acknowledged(backsteps, manifest.acknowledges)
     said = list(backsteps.values())
-    newest = predecessors.uploaded_before(slug, wanted.id, wanted.component, keys, wanted.digest)
-    if newest and not said and looks_older(wanted.version, newest.version):
+    newest = predecessors.uploaded_before(slug, manifest.id, manifest.component, keys, manifest.digest)
+    if newest and not said and looks_older(manifest.version, newest.version):
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
         return judgement

@@ -13,19 +13,19 @@ from ota.selectors import predecessors
 _MOST_SHOWN = 8
 
 
-def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+def with_changes(slug: str, manifest: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
     """Return the judgement with the changes from the previously published model.
 
     Raises:
         RefusedBundleError: inputs, outputs or labels change, and ``acknowledges`` does not say so.
     """
-    if wanted.kind != Bundle.Kind.MODEL:
+    if manifest.kind != Bundle.Kind.MODEL:
         return judgement
-    before = predecessors.models_before(slug, wanted.component, [model.pk for model in hardware], wanted.digest)
+    before = predecessors.models_before(slug, manifest.component, [model.pk for model in hardware], manifest.digest)
     changes = predecessors.model_changes(before, judgement.facts)
     if not changes:
         return judgement
-    _demand_acknowledged(changes, wanted.acknowledges)
+    _demand_acknowledged(changes, manifest.acknowledges)
     said = [f"{change.text} (since {bundle})" for bundle, change in changes[:_MOST_SHOWN]]
     statements = [*judgement.statements, *(report_line("change", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "changes": said}, statements)

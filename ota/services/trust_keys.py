@@ -61,24 +61,24 @@ def add(  # noqa: PLR0913  because each is a fact of the key
     """
     require_action(actor, Action.MANAGE_TRUST_KEYS)
     pem, fingerprint = _read(format, pem)
-    wanted = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
+    fields = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
     if revocation:
         _check_choice(pem, revocation)
-        wanted["revocation"] = revocation
-    return _keep(actor, name, pem, wanted)
+        fields["revocation"] = revocation
+    return _keep(actor, name, pem, fields)
 
 
-def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
+def _keep(actor: Actor, name: str, pem: str, fields: dict[str, str]) -> TrustKey:
     """Store a key under its name, unless the same key is stored already."""
     domain = ground.get_domain(actor.domain)
     with transaction.atomic():
-        key, created = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
-        other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
+        key, created = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**fields, "pem": pem})
+        other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in fields.items())
         if not created and other:
             msg = f"The name {name!r} belongs to another trust key. Choose another name."
             raise ConflictError(msg)
         if created:
-            detail = {"name": name, **wanted}
+            detail = {"name": name, **fields}
             ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
     return key
 

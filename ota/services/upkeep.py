@@ -80,10 +80,10 @@ def renew_targets(*, actor: Actor, bit_length: int | None = None) -> Statement:
             msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
             raise ReleaseStateError(msg)
         roles = delegated_bins(before[Targets.type].signed)
-        wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
-        _demand_bits(wanted, roles.bit_length if roles else wanted)
-        request = PreparedRequest(_renewed(domain, root.signed, before, wanted), before)
-        summary = f"another year for targets and {2**wanted} bins"
+        bits = bit_length if bit_length is not None else roles.bit_length if roles else 0
+        _demand_bits(bits, roles.bit_length if roles else bits)
+        request = PreparedRequest(_renewed(domain, root.signed, before, bits), before)
+        summary = f"another year for targets and {2**bits} bins"
         return statements.write_statement(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, request=request)
 
 

@@ -216,15 +216,15 @@ class Stored(Protocol):
 
 def roles_for(action: Action) -> tuple[Role, ...]:
     """Return the roles that allow an action; every role includes the rights of a viewer."""
-    wanted = RIGHTS[action].roles
-    return tuple(role for role in Role if role in wanted or Role.VIEWER in wanted)
+    roles = RIGHTS[action].roles
+    return tuple(role for role in Role if role in roles or Role.VIEWER in roles)
 
 
 def may_do(actor: Actor, action: Action) -> bool:
     """Return whether an actor may do an action to anything: what a page asks before it shows a button."""
-    wanted = RIGHTS[action].roles
+    roles = RIGHTS[action].roles
     if actor.kind is ActorKind.OPERATOR:
-        return bool(actor.roles & wanted or (Role.VIEWER in wanted and actor.roles))
+        return bool(actor.roles & roles or (Role.VIEWER in roles and actor.roles))
     return actor.is_system
 
 

@@ -102,11 +102,11 @@ def install_filter(steps: list[_Step]) -> bool:
     """Install a filter permanently, here and in all child processes; say whether the kernel accepted it."""
     code = b"".join(struct.pack("<HBBI", *step) for step in steps)
     kept = ctypes.create_string_buffer(code, len(code))
-    wanted = _Program(len(steps), ctypes.cast(kept, ctypes.c_void_p))
+    program = _Program(len(steps), ctypes.cast(kept, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(wanted), 0, 0) == 0)
+    return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
 def filter_program(*, signals: bool, groups: bool) -> list[_Step]:

@@ -61,13 +61,13 @@ def insert_row(model: type[Row], **given: object) -> Row:
     rows = {name: value for name, value in given.items() if isinstance(value, models.Model)}
     known = {name: value for name, value in given.items() if name not in rows}
     known |= {f"{name}_id": value.pk for name, value in rows.items()}
-    wanted = [known.pop(name) if name in known else default() for name, default in fields]
+    values = [known.pop(name) if name in known else default() for name, default in fields]
     if known:
         msg = f"{model.__name__} has no field of these names: {', '.join(known)}."
         raise TypeError(msg)
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
-        (key,) = _run(real, statement, _converted(wanted, inward)) or ()
-    row = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
+        (key,) = _run(real, statement, _converted(values, inward)) or ()
+    row = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *values])
     row._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
     return row
 
@@ -76,9 +76,9 @@ def update_row(instance: models.Model, *names: str) -> None:
     """Write some fields of a row that is there."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, attributes, inward = _update(type(instance), names, real.vendor)
-    wanted = [getattr(instance, name) for name in attributes]
+    values = [getattr(instance, name) for name in attributes]
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
-        _run(real, statement, [*_converted(wanted, inward), instance.pk], fetch=False)
+        _run(real, statement, [*_converted(values, inward), instance.pk], fetch=False)
 
 
 @dataclass(frozen=True, slots=True)

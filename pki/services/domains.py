@@ -53,8 +53,8 @@ def create_again(fact: journal.Fact) -> bool:
 
 
 def _demand_free(slug: str, host_names: list[str]) -> None:
-    wanted = {name.lower() for name in host_names}
+    hosts = {name.lower() for name in host_names}
     for other in TrustDomain.objects.exclude(slug=slug):
-        if taken := wanted & {name.lower() for name in other.host_names}:
+        if taken := hosts & {name.lower() for name in other.host_names}:
             msg = f"The host name {min(taken)} belongs to another domain."
             raise ConflictError(msg)

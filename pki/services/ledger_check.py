@@ -147,7 +147,7 @@ def _stored(domain: TrustDomain, newest: int) -> Iterator[ClaimedHead]:
 def _roots(domain: TrustDomain, report: LedgerReport, claims: Claims, progress: Progress) -> Iterator[tuple[int, str]]:
     """Yield the root at each size that is wanted, checking each leaf on the way."""
     frontier, sizes = Frontier(), claims.sizes()
-    wanted = next((size for size in sizes if size > 0), None)
+    next_size = next((size for size in sizes if size > 0), None)
     last = LedgerOrder.objects.filter(domain=domain).order_by("-index").values_list("index", flat=True).first()
     for expected, (index, _, owner, told, at, *values) in enumerate(_places(domain)):
         if index != expected:
@@ -158,9 +158,9 @@ def _roots(domain: TrustDomain, report: LedgerReport, claims: Claims, progress: 
         if leaf != told or owner != domain.pk:
             report.add_problem(f"Entry {expected} ({facts['public_id']}) was changed.")
         frontier.add(bytes.fromhex(leaf))
-        if frontier.size == wanted:
+        if frontier.size == next_size:
             yield frontier.size, frontier.root().hex()
-            wanted = next(sizes, None)
+            next_size = next(sizes, None)
         if frontier.size % AT_ONCE == 0:
             progress(frontier.size, (last or 0) + 1)
     report.entries = frontier.size

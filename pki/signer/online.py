@@ -48,12 +48,12 @@ class OnlineKeys:
         Raises:
             NotFoundError: none was made ready.
         """
-        wanted = _known_names(names)
-        for name in wanted:
+        known_names = _known_names(names)
+        for name in known_names:
             if not self._vault.has(domain, _key_name(name, self._generation(domain, name) + 1)):
                 msg = f"There is no next key {name}. Create it with `manage.py release online-keys --next {name}`."
                 raise NotFoundError(msg)
-        for name in wanted:
+        for name in known_names:
             following = self._generation(domain, name) + 1
             self._vault.write_fact(domain, f"{name}.generation", str(following).encode())
 

@@ -126,8 +126,8 @@ class Operations:
     def _create_authority_key(self, domain: str, request: Request) -> OperationResult:
         """Create the key of an issuing CA, or find the pending or named one; return its CSR."""
         name = text_of_request(request, "name", 64)
-        if wanted := str(request.get("authority", ""))[:64]:
-            key = self._issuers.key(domain, wanted)
+        if authority := str(request.get("authority", ""))[:64]:
+            key = self._issuers.key(domain, authority)
         else:
             _, key = self._issuers.waiting(domain)
         csr = certificates.authority_csr(key, name)
@@ -145,9 +145,9 @@ class Operations:
 
     def _use_authority(self, domain: str, request: Request) -> OperationResult:
         """Switch issuance to another CA."""
-        wanted = text_of_request(request, "authority", 64)
-        self._issuers.use(domain, wanted)
-        return OperationResult({}, {"authority": wanted})
+        authority = text_of_request(request, "authority", 64)
+        self._issuers.use(domain, authority)
+        return OperationResult({}, {"authority": authority})
 
     def _create_online_keys(self, domain: str, _request: Request) -> OperationResult:
         """Make the online metadata keys that are missing; return the public halves of all."""

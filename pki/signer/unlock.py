@@ -44,9 +44,9 @@ def ca_token() -> Pkcs11Token | None:
     """
     if os.environ.get("FLEET_KEY_BACKEND", "file") != "pkcs11":
         return None
-    wanted = ("FLEET_PKCS11_MODULE", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE")
-    values = [os.environ.get(name, "") for name in wanted]
+    variables = ("FLEET_PKCS11_MODULE", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE")
+    values = [os.environ.get(name, "") for name in variables]
     if not all(values):
-        msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(wanted)}."
+        msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(variables)}."
         raise InvalidError(msg)
     return Pkcs11Token(TokenSettings(Path(values[0]), values[1], Path(values[2])))

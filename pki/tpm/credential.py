@@ -40,8 +40,8 @@ def check_ak(ak: Public) -> None:
     Raises:
         InvalidError: its attributes are not those of an attestation key.
     """
-    wanted = (structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.RESTRICTED, structures.SIGN)
-    if not ak.has(*wanted) or ak.has(structures.DECRYPT):
+    needed = (structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.RESTRICTED, structures.SIGN)
+    if not ak.has(*needed) or ak.has(structures.DECRYPT):
         msg = "The attestation key must be restricted, for signing only, and fixed to this TPM."
         raise InvalidError(msg)
 

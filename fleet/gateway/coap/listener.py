@@ -177,9 +177,9 @@ def _observable(request: Message) -> bool:
 
 def _block(message: Message, file: Download) -> Message:
     """Return one block of a file; there is no state between blocks (RFC 7959, 2.4)."""
-    wanted = message.opt.block2
-    exponent = min(wanted.size_exponent, 6) if wanted is not None else 6
-    number = wanted.block_number if wanted is not None else 0
+    block = message.opt.block2
+    exponent = min(block.size_exponent, 6) if block is not None else 6
+    number = block.block_number if block is not None else 0
     if number << exponent + 4 >= file.size:
         return Message(code=codes.BAD_REQUEST, payload=b"There is no such block.")
     data, more = cut_block(file, number, exponent)

@@ -371,8 +371,8 @@ def _plainly(message: Message) -> Message:
     """Return the answer to an unauthenticated client: the resource list in small blocks."""
     if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
         return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
-    wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
-    text = find_links(wanted, in_oscore=True).encode()
+    resource_type = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
+    text = find_links(resource_type, in_oscore=True).encode()
     asked = message.opt.block2
     exponent = min(asked.size_exponent, SMALL) if asked is not None else SMALL
     number = asked.block_number if asked is not None else 0

@@ -63,14 +63,14 @@ class BenchSetUp:
 
     def tokens(self, many: int) -> list[tuple[str, str]]:
         """Return names and one-time tokens for devices of one hardware model."""
-        wanted = self.folder / "tokens.csv"
-        with wanted.open("w", newline="") as file:
+        path = self.folder / "tokens.csv"
+        with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["device", "hardware"])
             writer.writerows([f"bench-{number:06}", "bench"] for number in range(many))
         self.processes.run("manage.py", "release", "online-keys")
         self.processes.run("manage.py", "hardware", "register", "bench", "--vendor", "bench.example")
-        said = self.processes.run("manage.py", "enrolment", "tokens", str(wanted), timeout=600)
+        said = self.processes.run("manage.py", "enrolment", "tokens", str(path), timeout=600)
         return [(row["device"], row["token"]) for row in csv.DictReader(io.StringIO(said))]
 
     def serve(self, *arguments: str) -> None:

@@ -150,12 +150,12 @@ def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
     if Targets.type not in request.documents:
         return []
     delegations = request.documents[Targets.type].signed.delegations
-    roles, wanted = delegations.succinct_roles if delegations else None, root.roles[Targets.type]
+    roles, role = delegations.succinct_roles if delegations else None, root.roles[Targets.type]
     same = delegations is not None and {keyid: key.to_dict() for keyid, key in delegations.keys.items()} == {
-        keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids
+        keyid: root.keys[keyid].to_dict() for keyid in role.keyids
     }
     named = roles is not None and roles.name_prefix == BIN_PREFIX and 0 < roles.bit_length <= MOST_BITS
-    if roles and named and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
+    if roles and named and same and set(roles.keyids) == set(role.keyids) and roles.threshold >= role.threshold:
         return []
     return ["It delegates the hash bins to keys that are not those of the officers of your TUF root."]
 
