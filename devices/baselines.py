@@ -29,7 +29,7 @@ class Band:
 def usual_band(device: Device, metric: str) -> Band | None:
     """Return the usual range of one metric of one device, or None while the engine has too few reports of it."""
     state = DriftState.objects.filter(domain_id=device.domain_id, version=VERSION).first()
-    column = next((place for place, one in enumerate(METRICS) if one.name == metric), None)
+    column = next((index for index, entry in enumerate(METRICS) if entry.name == metric), None)
     if state is None or column is None:
         return None
     stream = io.BytesIO(bytes(state.blob))

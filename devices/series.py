@@ -46,17 +46,17 @@ def parse_series(given: object, now_ms: int) -> dict[str, Values]:
     if not isinstance(given, Mapping):
         msg = "`series` must map metric names to {at, step, values}."
         raise InvalidError(msg)
-    made = {str(name): _one(str(name)[:40], one, now_ms) for name, one in given.items()}
-    if sum(len(value.packed) for value in made.values()) > 8 * MOST_VALUES:
+    parsed = {str(name): _one(str(name)[:40], one, now_ms) for name, one in given.items()}
+    if sum(len(value.packed) for value in parsed.values()) > 8 * MOST_VALUES:
         msg = f"A batch may have at most {MOST_VALUES} values."
         raise InvalidError(msg)
-    return made
+    return parsed
 
 
 def unpack_series(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
     """Yield (unix milliseconds, value)."""
-    for place, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
-        yield start + place * step, value
+    for index, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
+        yield start + index * step, value
 
 
 def thin_series(start: int, step: int, packed: bytes, wished_step: int) -> Values:

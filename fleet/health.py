@@ -74,7 +74,7 @@ def _has_token(request: HttpRequest) -> bool:
     if not settings.FLEET_METRICS_TOKEN_FILE or scheme.lower() != "bearer":
         return False
     try:
-        wanted = Path(settings.FLEET_METRICS_TOKEN_FILE).read_text().strip()
+        token = Path(settings.FLEET_METRICS_TOKEN_FILE).read_text().strip()
     except (OSError, ValueError):
         return False
-    return len(wanted) >= LEAST_TOKEN and hmac.compare_digest(given.strip().encode(), wanted.encode())
+    return len(token) >= LEAST_TOKEN and hmac.compare_digest(given.strip().encode(), token.encode())

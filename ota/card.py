@@ -24,7 +24,7 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
     parameters, considered = map_in(told, "modelParameters"), map_in(told, "considerations")
     datasets = maps_in(parameters, "datasets")
     metrics = maps_in(map_in(told, "quantitativeAnalysis"), "performanceMetrics")
-    found = {
+    card = {
         "task": printable_text(parameters.get("task", "")),
         "architecture": printable_text(
             parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""
@@ -41,7 +41,7 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
         "licences": [component_licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
         "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
-    return {name: one for name, one in found.items() if one}
+    return {name: one for name, one in card.items() if one}
 
 
 def model_digests(value: Mapping[str, object]) -> set[str]:
@@ -51,7 +51,7 @@ def model_digests(value: Mapping[str, object]) -> set[str]:
 
 def sha256_in(component: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests that a component gives for itself, in lower-case hex."""
-    return {str(one["content"]).lower() for one in maps_in(component, "hashes") if one["alg"] == "SHA-256"}
+    return {str(digest["content"]).lower() for digest in maps_in(component, "hashes") if digest["alg"] == "SHA-256"}
 
 
 def _model(value: Mapping[str, object]) -> dict[str, object] | None:
@@ -59,8 +59,8 @@ def _model(value: Mapping[str, object]) -> dict[str, object] | None:
     subject = map_in(map_in(value, "metadata"), "component")
     if subject.get("type") == _KIND:
         return subject
-    found = [one for one in maps_in(value, "components") if one.get("type") == _KIND]
-    return found[0] if len(found) == 1 else None
+    models = [component for component in maps_in(value, "components") if component.get("type") == _KIND]
+    return models[0] if len(models) == 1 else None
 
 
 def map_in(value: Mapping[str, object], name: str) -> dict[str, object]:
@@ -102,10 +102,10 @@ def component_licence(entry: Mapping[str, object]) -> str:
     return printable_text(named.get("id") or named.get("name") or "")
 
 
-def _ancestor(one: Mapping[str, object]) -> dict[str, str]:
-    digest = next((str(entry["content"]) for entry in maps_in(one, "hashes") if entry["alg"] == "SHA-256"), "")
+def _ancestor(ancestor: Mapping[str, object]) -> dict[str, str]:
+    digest = next((str(entry["content"]) for entry in maps_in(ancestor, "hashes") if entry["alg"] == "SHA-256"), "")
     return {
-        "name": printable_text(one["name"]),
-        "version": printable_text(one.get("version", "")),
+        "name": printable_text(ancestor["name"]),
+        "version": printable_text(ancestor.get("version", "")),
         "sha256": digest.lower()[:64],
     }

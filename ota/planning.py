@@ -50,8 +50,8 @@ class WavePlan:
 
     def reach(self, devices: int) -> int:
         """Return how many devices are in this wave and those before it."""
-        wanted = self.count or -(-devices * self.share // PERMILLE)
-        return min(max(wanted, 0), devices)
+        size = self.count or -(-devices * self.share // PERMILLE)
+        return min(max(size, 0), devices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pki.kernel import clock, intake, strict_json
 from pki.kernel.errors import InvalidError
 
 WALL_S = 60
-#: How much longer a keeper may take to end what its child has started.
+#: How much longer a supervisor may take to end what its child has started.
 GRACE_S = 20.0
 MAX_ANSWER = 512 * 1024
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ _BY_THE_FILE = {
     signal.SIGXCPU, signal.SIGKILL, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
     signal.SIGILL,
 }  # fmt: skip
-#: ends that a keeper brings about
+#: ends that a supervisor brings about
 _REFUSALS = {
     "time": "The file takes longer to verify than is allowed, and is refused.",
     "memory": "The file needs more memory to verify than is allowed, and is refused.",
@@ -132,7 +132,7 @@ def run_confined(
         VerifierError: it could not run, or not be confined as promised.
     """
     with _opened(files) as descriptors, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        keeper = subprocess.Popen(  # noqa: S603  because the command is fixed and the artefact is data
+        supervisor = subprocess.Popen(  # noqa: S603  because the command is fixed and the artefact is data
             [sys.executable, "-I", "-c", _START, str(_ROOT), module],
             stdin=subprocess.PIPE,
             stdout=said,
@@ -144,33 +144,33 @@ def run_confined(
         )
         asked = {"body": request, "files": descriptors, "scratch": str(scratch), "seconds": seconds}
         try:
-            _wait(keeper, json.dumps(asked).encode(), seconds + GRACE_S)
+            _wait(supervisor, json.dumps(asked).encode(), seconds + GRACE_S)
         finally:
-            _end(keeper)
-        return _outcome(_report(keeper.returncode, said, complained))
+            _end(supervisor)
+        return _outcome(_report(supervisor.returncode, said, complained))
 
 
 @contextmanager
 def _opened(files: Mapping[str, Path]) -> Iterator[dict[str, int]]:
     """Yield each file's descriptor, for reading."""
-    found: dict[str, int] = {}
+    descriptors: dict[str, int] = {}
     try:
         for name, path in files.items():
-            found[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        yield found
+            descriptors[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        yield descriptors
     finally:
-        for descriptor in found.values():
+        for descriptor in descriptors.values():
             os.close(descriptor)
 
 
-def _wait(keeper: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> None:
-    """Send the request and wait; standard input stays open, since its end tells the keeper that we are gone."""
+def _wait(supervisor: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> None:
+    """Send the request and wait; standard input stays open, since its end tells the supervisor that we are gone."""
     with suppress(BrokenPipeError):  # it has ended already; its exit code says so
-        if keeper.stdin:
-            keeper.stdin.write(request + b"\n")
-            keeper.stdin.flush()
+        if supervisor.stdin:
+            supervisor.stdin.write(request + b"\n")
+            supervisor.stdin.flush()
     # `Popen.wait` with a time looks every 50 ms only.
-    ended, looker = os.pidfd_open(keeper.pid), select.poll()
+    ended, looker = os.pidfd_open(supervisor.pid), select.poll()
     looker.register(ended, select.POLLIN)
     try:
         over = looker.poll(seconds * 1000)
@@ -181,18 +181,18 @@ def _wait(keeper: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> 
         raise VerifierError(msg)
 
 
-def _end(keeper: "subprocess.Popen[bytes]") -> None:
-    """End a keeper, which has ended by itself but for a fault of ours."""
+def _end(supervisor: "subprocess.Popen[bytes]") -> None:
+    """End a supervisor, which has ended by itself but for a fault of ours."""
     with suppress(ProcessLookupError):
-        keeper.kill()
-    keeper.wait()
-    if keeper.stdin:
+        supervisor.kill()
+    supervisor.wait()
+    if supervisor.stdin:
         with suppress(BrokenPipeError):
-            keeper.stdin.close()
+            supervisor.stdin.close()
 
 
 def _report(code: int, said: BinaryIO, complained: BinaryIO) -> ChildReport:
-    """Return what a keeper reports; it has read no hostile byte."""
+    """Return what a supervisor reports; it has read no hostile byte."""
     said.seek(0)
     complained.seek(0)
     trouble = complained.read(2000).decode(errors="replace").strip()

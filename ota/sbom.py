@@ -27,24 +27,24 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     try:
         value = _document(data)
         form, listed = _components(value)
-        found = [_told(form, item) for item in listed]
+        rows = [_component_row(form, item) for item in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.model_digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
-    if len(found) > MOST_COMPONENTS:
-        msg = f"The SBOM lists {len(found)} components; the maximum is {MOST_COMPONENTS}."
+    if len(rows) > MOST_COMPONENTS:
+        msg = f"The SBOM lists {len(rows)} components; the maximum is {MOST_COMPONENTS}."
         raise RefusedBundleError(msg)
     if subject and image not in subject:
         msg = "The SBOM describes another image: the SHA-256 of its subject is not that of this bundle's."
         raise RefusedBundleError(msg)
     licences: dict[str, int] = {}
-    for one in found:
-        licences[one["licence"] or "unknown"] = licences.get(one["licence"] or "unknown", 0) + 1
+    for row in rows:
+        licences[row["licence"] or "unknown"] = licences.get(row["licence"] or "unknown", 0) + 1
     common = dict(sorted(licences.items(), key=lambda pair: (-pair[1], pair[0]))[:50])
-    facts: SoftwareBill = {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+    facts: SoftwareBill = {"format": form, "components": len(rows), "first": rows[:MOST_SHOWN], "licences": common}
     return {**facts, "card": shown} if shown else facts
 
 
@@ -56,9 +56,9 @@ def search_components(data: bytes, words: str) -> list[dict[str, str]]:
         words: all of them have to occur, in any case of letters.
     """
     form, listed = _components(_document(data))
-    wanted = words.casefold().split()
-    rows = (_told(form, item) for item in listed)
-    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in wanted)]
+    terms = words.casefold().split()
+    rows = (_component_row(form, item) for item in listed)
+    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in terms)]
 
 
 def _document(data: bytes) -> dict[str, object]:
@@ -71,15 +71,16 @@ def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object
     return card.printable_text(value["spdxVersion"])[:16], card.maps_in(value, "packages")
 
 
-def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
+def _component_row(form: str, component: Mapping[str, object]) -> dict[str, str]:
     if form.startswith("CycloneDX"):
-        names = [card.component_licence(entry) for entry in card.maps_in(one, "licenses")]
-        version, kind, licence = one.get("version", ""), one.get("type", ""), " AND ".join(filter(None, names))
+        names = [card.component_licence(entry) for entry in card.maps_in(component, "licenses")]
+        version, kind = component.get("version", ""), component.get("type", "")
+        licence = " AND ".join(filter(None, names))
     else:
-        version, kind = one.get("versionInfo", ""), "package"
-        named = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
+        version, kind = component.get("versionInfo", ""), "package"
+        named = component.get("licenseConcluded") or component.get("licenseDeclared") or ""
         licence = "" if named == "NOASSERTION" else card.printable_text(named)
-    facts = (one["name"], version, licence, kind)
+    facts = (component["name"], version, licence, kind)
     texts = [card.printable_text(fact)[:_LONGEST] for fact in facts]
     return dict(zip(("name", "version", "licence", "kind"), texts, strict=True))
 

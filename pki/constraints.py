@@ -43,7 +43,7 @@ def _inside(name: x509.DNSName | x509.IPAddress, bounds: _Bounds) -> bool:
         return any(_within(name.value, tree) for tree in bounds[0])
     value = name.value
     networks = value if isinstance(value, _Network) else ipaddress.ip_network(value)
-    return any(one.version == networks.version and networks.subnet_of(one) for one in bounds[1])  # type: ignore[arg-type]  # of one version
+    return any(network.version == networks.version and networks.subnet_of(network) for network in bounds[1])  # type: ignore[arg-type]  # of one version
 
 
 def _listed(name: x509.DNSName | x509.IPAddress, bounds: _Bounds) -> str:

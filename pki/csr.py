@@ -137,8 +137,8 @@ def check_key_type(key: object, key_types: frozenset[str]) -> None:
         CsrError: it names what the profile takes.
     """
     if key_type(key) not in key_types:
-        wanted = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
-        msg = f"The profile accepts keys of these types only: {wanted}. Make a new key and request."
+        names = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
+        msg = f"The profile accepts keys of these types only: {names}. Make a new key and request."
         raise CsrError(msg)
 
 

@@ -56,11 +56,11 @@ class Responder:
 
 def issuer_hashes(issuer: x509.Certificate) -> dict[tuple[str, bytes], bytes]:
     """Return (name of a hash, hash of the CA's key) -> hash of the CA's name, for each hash one may ask by."""
-    name, found = issuer.subject.public_bytes(), {}
+    name, hashes_by_name = issuer.subject.public_bytes(), {}
     for kind in HASHES:
         algorithm = kind()
-        found[algorithm.name, _key_hash(issuer, algorithm)] = _hash(name, algorithm)
-    return found
+        hashes_by_name[algorithm.name, _key_hash(issuer, algorithm)] = _hash(name, algorithm)
+    return hashes_by_name
 
 
 def read_question(data: bytes) -> Question | None:

@@ -259,8 +259,8 @@ def check_authority(certificate: x509.Certificate, root: x509.Certificate, key: 
     except (x509.ExtensionNotFound, ValueError) as error:
         msg = f"The issuing CA's certificate or its root is refused: {error}."
         raise InvalidError(msg) from error
-    if found := [text for text, wrong in problems.items() if wrong]:
-        msg = f"The issuing CA's certificate is refused: {'; '.join(found)}."
+    if faults := [text for text, wrong in problems.items() if wrong]:
+        msg = f"The issuing CA's certificate is refused: {'; '.join(faults)}."
         raise InvalidError(msg)
 
 

@@ -61,7 +61,7 @@ def pki_targets():
     from cryptography.x509 import ocsp as library
 
     from fleet.gateway import codec
-    from fleet.gateway.est import dialect
+    from fleet.gateway.est import adapter
     from fleet.gateway.protocol import DeviceRequest, TransportPeer
     from fleet.gateway.resources import enrol
     from pki import der, ocsp
@@ -79,7 +79,7 @@ def pki_targets():
     answer = {"session": "0" * 36, "secret": b"s" * 32, "key": _attested(), "quote": {**_attested(), "pcrs": bytes(64)}}
     return [
         Target("requests", csr()[0], parse_csr, refused),
-        Target("EST bodies", base64.b64encode(csr()[0]), lambda data: parse_csr(dialect._csr(body(data))), refused),
+        Target("EST bodies", base64.b64encode(csr()[0]), lambda data: parse_csr(adapter._csr(body(data))), refused),
         Target("OCSP requests", asked, ocsp.read_question, ()),
         Target("DER", asked, der.sequence_parts, refused),
         Target("TPM public areas", _public(), structures.parse_public, refused),

@@ -16,13 +16,13 @@ def merge_patch(target: object, patch: object) -> object:
     """Return a document after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
-    made = dict(target) if isinstance(target, dict) else {}
+    merged = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:
-            made.pop(name, None)
+            merged.pop(name, None)
         else:
-            made[name] = merge_patch(made.get(name), value)
-    return made
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
 
 
 def check_configuration(config: object) -> None:

@@ -67,7 +67,9 @@ SHORT_MEMORY = ("sum_up", "sum_down", "last_tail", "tail_before")
 def fresh_baseline(devices: int) -> MetricBaseline:
     """Return the baseline of devices of which nothing is known."""
     shape = (devices, len(METRICS))
-    return MetricBaseline(**{one.name: np.full(shape, _FIRST.get(one.name, 0.0)) for one in fields(MetricBaseline)})
+    return MetricBaseline(
+        **{field.name: np.full(shape, _FIRST.get(field.name, 0.0)) for field in fields(MetricBaseline)}
+    )
 
 
 def merge_baselines(first: MetricBaseline, second: MetricBaseline, order: NDArray[np.int64]) -> MetricBaseline:

@@ -35,10 +35,10 @@ def barred_fingerprints(fingerprints: Iterable[str]) -> set[str]:
     checked.
     """
     found = set()
-    wanted = list(fingerprints)
-    for start in range(0, len(wanted), 500):
+    asked = list(fingerprints)
+    for start in range(0, len(asked), 500):
         rows = Certificate.objects.select_related("authority", "domain").filter(
-            fingerprint__in=wanted[start : start + 500], profile=Certificate.Profile.DEVICE
+            fingerprint__in=asked[start : start + 500], profile=Certificate.Profile.DEVICE
         )
         held = list(rows)
         active = Device.objects.filter(

@@ -55,9 +55,9 @@ def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
         device: of whose hardware model.
         since: incidents that were opened after this time count.
     """
-    kin = Device.objects.filter(domain=device.domain_id, hardware_model=device.hardware_model_id)
-    recent = Incident.objects.filter(device__in=kin, opened_at__gt=since, reaction__has_key="quarantined")
-    return recent.count(), kin.count()
+    same_model = Device.objects.filter(domain=device.domain_id, hardware_model=device.hardware_model_id)
+    recent = Incident.objects.filter(device__in=same_model, opened_at__gt=since, reaction__has_key="quarantined")
+    return recent.count(), same_model.count()
 
 
 def get_incident(*, actor: Actor, public_id: str | UUID) -> Incident:

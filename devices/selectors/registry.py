@@ -90,12 +90,12 @@ def devices_by_names(*, actor: Actor, names: Iterable[str]) -> list[Device]:
     Raises:
         NotFoundError: one of them does not exist; the sentence says which.
     """
-    wanted = list(dict.fromkeys(names))
-    devices = {device.name: device for device in list_devices(actor=actor).filter(name__in=wanted)}
-    if missing := [name for name in wanted if name not in devices]:
+    unique = list(dict.fromkeys(names))
+    devices = {device.name: device for device in list_devices(actor=actor).filter(name__in=unique)}
+    if missing := [name for name in unique if name not in devices]:
         msg = f"There is no device {missing[0][:100]!r}. Nothing was changed."
         raise NotFoundError(msg)
-    return [devices[name] for name in wanted]
+    return [devices[name] for name in unique]
 
 
 def device_names(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:

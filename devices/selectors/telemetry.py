@@ -65,27 +65,27 @@ def read_series(device: Device, metric: str, since_ms: int, until_ms: int, most:
         most: values at most; the newest are left out.
     """
     rows = Series.objects.filter(device_id=device.pk, metric=metric, start__lt=until_ms, start__gte=since_ms - DAY_MS)
-    found: list[tuple[int, float]] = []
+    points: list[tuple[int, float]] = []
     for start, step, values in rows.order_by("start", "id").values_list("start", "step_ms", "values").iterator():
-        found += [one for one in unpack_series(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
-        if len(found) >= most:
+        points += [point for point in unpack_series(start, step, bytes(values)) if since_ms <= point[0] < until_ms]
+        if len(points) >= most:
             break
-    return sorted(found)[:most]
+    return sorted(points)[:most]
 
 
 def read_behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
     """Return a device's values in the last ``ticks`` ticks: metric -> (tick, value), oldest first."""
-    since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict[str, dict[int, float]](dict)
+    since, by_metric = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict[str, dict[int, float]](dict)
     # Rows first: what is packed between the two statements is then found twice, and not missed.
     recent = Sample.objects.filter(device_id=device.pk, tick__gt=since)
     rows = list(recent.values_list("metric", "tick", "value"))
     first_day = since * settings.FLEET_DRIFT_TICK_S // DAY_S
     days = SampleDay.objects.filter(device_id=device.pk, day__gte=first_day)
     for metric, start, values in days.values_list("metric", "start", "values"):
-        found[metric] |= {tick: value for tick, value in unpack_ticks(start, bytes(values)).items() if tick > since}
+        by_metric[metric] |= {tick: value for tick, value in unpack_ticks(start, bytes(values)).items() if tick > since}
     for metric, tick, value in rows:
-        found[metric][tick] = value
-    return {metric: sorted(values.items()) for metric, values in sorted(found.items()) if values}
+        by_metric[metric][tick] = value
+    return {metric: sorted(values.items()) for metric, values in sorted(by_metric.items()) if values}
 
 
 def device_logs(*, actor: Actor, device: Device) -> QuerySet[DeviceLog]:

@@ -39,7 +39,7 @@ def register_child(*, actor: Actor, name: str, hardware_model: HardwareModel, ga
         if Device.objects.filter(domain_id=above.domain_id, name=name).exists():
             msg = f"A device named {name} already exists."
             raise ConflictError(msg)
-        made = Device.objects.create(
+        child = Device.objects.create(
             domain_id=above.domain_id,
             name=name,
             hardware_model=hardware_model,
@@ -47,8 +47,8 @@ def register_child(*, actor: Actor, name: str, hardware_model: HardwareModel, ga
             parent=above,
             enrolled_at=clock.now(),
         )
-        Twin.objects.create(device=made)
-        fleet_counts.note_count(made.domain_id, made.presence, 1)
+        Twin.objects.create(device=child)
+        fleet_counts.note_count(child.domain_id, child.presence, 1)
         detail = {"gateway": above.key, "hardware": str(hardware_model.class_id)}
-        ledger.record(actor=actor, action="device.registered", thing=("device", made.key), detail=detail)
-    return made
+        ledger.record(actor=actor, action="device.registered", thing=("device", child.key), detail=detail)
+    return child

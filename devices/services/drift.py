@@ -124,7 +124,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
     settled = Incident.objects.filter(domain=domain, closed_at__gte=at).values_list("device_id", flat=True)
     known = set(settled)
     actor = actors.system_actor(domain.slug, "drift")
-    found = []
+    raised = []
     for device, row in now.row_of.items():
         numeric = float(step.score[row]) > theta
         if not (numeric or device in strange) or device not in now.members or device in known:
@@ -132,23 +132,23 @@ def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, 
         member = now.members[device]
         keys, tick_s = strange.get(device, []), settings.FLEET_DRIFT_TICK_S
         case = explain.FlaggedTick(member.name, member.cohort, row, at.isoformat(), theta, keys, tick_s)
-        found.append(
+        raised.append(
             incidents.raise_for(
                 actor=actor,
                 device=Device.objects.select_related("hardware_model", "twin", "domain").get(pk=device),
                 severity="high" if numeric and device in strange else "medium",
-                explanation=explain.explain_step(case, step, now.x, _kin(now, member)),
+                explanation=explain.explain_step(case, step, now.x, _cohort_rows(now, member)),
             )
         )
-    return found
+    return raised
 
 
-def _kin(now: _Tick, member: _Member) -> dict[str, int]:
+def _cohort_rows(now: _Tick, member: _Member) -> dict[str, int]:
     """Return the rows of the device's cohort by name."""
     return {
-        one.name: now.row_of[key]
-        for key, one in now.members.items()
-        if one.cohort == member.cohort and key in now.row_of
+        other.name: now.row_of[key]
+        for key, other in now.members.items()
+        if other.cohort == member.cohort and key in now.row_of
     }
 
 

@@ -65,14 +65,14 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
         if claim.done:
             x509.check_possession(csr)
             return _again(claim, domain.slug, spki)
-        wanted = _profile(domain.slug, claim, shown.profile)
-        x509.check_key_type(key, wanted.key_types)
-        if why := claim.why_approval or ("the certificate profile requires approval" if wanted.approval else ""):
+        profile = _profile(domain.slug, claim, shown.profile)
+        x509.check_key_type(key, profile.key_types)
+        if why := claim.why_approval or ("the certificate profile requires approval" if profile.approval else ""):
             x509.check_possession(csr)
         waiting = approvals.ask_approval(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
         if waiting is None:
             anybody = actors.device_actor(domain.slug, "", via=via, request_id=request_id)
-            return _enrol(domain, claim, csr.public_bytes(Encoding.DER), wanted, anybody)
+            return _enrol(domain, claim, csr.public_bytes(Encoding.DER), profile, anybody)
     # Outside the transaction, so that the request is kept.
     raise PendingError(approvals.WAIT, retry_after=waiting)
 
@@ -91,14 +91,14 @@ def enrol_with_keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, 
         claim = _claim(domain, shown, csr, "")
         if claim.done:
             raise TokenError(token.REFUSAL)
-        wanted = _profile(domain.slug, claim, shown.profile)
-        if not wanted.server_keygen or wanted.approval or claim.why_approval:
+        profile = _profile(domain.slug, claim, shown.profile)
+        if not profile.server_keygen or profile.approval or claim.why_approval:
             msg = (
-                f"The profile {wanted.name} does not allow server-side key generation. Generate the key on the device."
+                f"The profile {profile.name} does not allow server-side key generation. Generate the key on the device."
             )
             raise DeniedError(msg)
         anybody = actors.device_actor(domain.slug, "", via=via, request_id=request_id)
-        return _enrol(domain, claim, b"", wanted, anybody)
+        return _enrol(domain, claim, b"", profile, anybody)
 
 
 def renew_identity(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -> Certificate:

@@ -60,13 +60,14 @@ def recount_fleet(*, domain: TrustDomain) -> dict[str, int]:
     with transaction.atomic():
         # One worker corrects at a time: the second one compares after the first one's correction.
         TrustDomain.objects.select_for_update(no_key=True).get(pk=domain.pk)
-        found = _differences(domain)
-        note_counts({(domain.pk, kind): many for kind, many in found.items()})
-    if found:
+        differences = _differences(domain)
+        note_counts({(domain.pk, kind): many for kind, many in differences.items()})
+    if differences:
         _logger.warning(
-            "the fleet counts were wrong and have been corrected", extra={"trust_domain": domain.slug, "by": found}
+            "the fleet counts were wrong and have been corrected",
+            extra={"trust_domain": domain.slug, "by": differences},
         )
-    return found
+    return differences
 
 
 def _differences(domain: TrustDomain) -> dict[str, int]:

@@ -31,13 +31,13 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
     query.parse_query(query_text)
     with transaction.atomic():
         domain = domain_of(actor.domain)
-        made, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})
+        group, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})
         if not new:
             msg = f"A group named {name} already exists."
             raise ConflictError(msg)
-        detail = {"name": name, "query": made.query}
-        ledger.record(actor=actor, action="group.created", thing=("group", made.public_id), detail=detail)
-    return made
+        detail = {"name": name, "query": group.query}
+        ledger.record(actor=actor, action="group.created", thing=("group", group.public_id), detail=detail)
+    return group
 
 
 def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), remove: Iterable[Device] = ()) -> Group:

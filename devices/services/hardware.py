@@ -61,8 +61,8 @@ def classify_metrics(*, actor: Actor, model: HardwareModel, telemetry: object) -
         InvalidError: no map of metric names to data classes.
     """
     models = permitted_rows(actor, Action.CLASSIFY_TELEMETRY, HardwareModel.objects.all())
-    found = pick_one(models, model)
-    return _change(actor, found, "hardware.classified", {"telemetry": metrics.parse_schema(telemetry)})
+    model_row = pick_one(models, model)
+    return _change(actor, model_row, "hardware.classified", {"telemetry": metrics.parse_schema(telemetry)})
 
 
 def set_runtime_profile(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
@@ -77,8 +77,8 @@ def set_runtime_profile(*, actor: Actor, model: HardwareModel, profile: object) 
         InvalidError: the profile is malformed; it says where.
     """
     models = permitted_rows(actor, Action.DESCRIBE_HARDWARE, HardwareModel.objects.all())
-    found = pick_one(models, model)
-    return _change(actor, found, "hardware.described", {"runtime": runtime.parse_runtime_profile(profile)})
+    model_row = pick_one(models, model)
+    return _change(actor, model_row, "hardware.described", {"runtime": runtime.parse_runtime_profile(profile)})
 
 
 def _change(
@@ -86,9 +86,9 @@ def _change(
 ) -> HardwareModel:
     """Write fields of a hardware model and the entry that says so."""
     with transaction.atomic():
-        found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
+        model_row = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
         for name, value in fields.items():
-            setattr(found, name, value)
-        found.save(update_fields=list(fields))
-        ledger.record(actor=actor, action=action, thing=("hardware", found.name), detail=dict(fields))
-    return found
+            setattr(model_row, name, value)
+        model_row.save(update_fields=list(fields))
+        ledger.record(actor=actor, action=action, thing=("hardware", model_row.name), detail=dict(fields))
+    return model_row

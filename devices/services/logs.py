@@ -37,7 +37,7 @@ def keep(*, actor: Actor, device: Device, reason: str, text: str, wanted: bool) 
         msg = "A log is accepted only after a failure or on request."
         raise DeniedError(msg)
     with transaction.atomic(using="telemetry"):
-        made = DeviceLog.objects.create(device_id=device.pk, at=clock.now(), reason=reason, text=redact_log(text))
+        log = DeviceLog.objects.create(device_id=device.pk, at=clock.now(), reason=reason, text=redact_log(text))
         old = DeviceLog.objects.filter(device_id=device.pk).order_by("-id").values_list("id", flat=True)[KEPT:]
         DeviceLog.objects.filter(id__in=list(old)).delete()
-    return made
+    return log

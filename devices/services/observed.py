@@ -110,9 +110,9 @@ def _of_networks(fresh: list[_Contact]) -> list[Row]:
     return counted
 
 
-def _is_first(one: _Contact, known: Known) -> bool:
-    tick, _ = known.get((one.device, one.network), (None, 0))
-    return tick != one.tick
+def _is_first(contact: _Contact, known: Known) -> bool:
+    tick, _ = known.get((contact.device, contact.network), (None, 0))
+    return tick != contact.tick
 
 
 def _make_room(grown: set[int], known: Known) -> None:

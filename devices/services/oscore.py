@@ -64,13 +64,13 @@ def provision_context(*, actor: Actor, device: Device, certificate: Certificate)
         if OscoreContext.objects.filter(device=device, created_at__gt=since).count() >= MOST_CONTEXTS:
             msg = "This device has just received several contexts. Use the newest one."
             raise LimitedError(msg, retry_after=BURST_SECONDS)
-        made = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
+        context = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
         OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
         changes.note_changes(device.key)
-        detail = {"kid": str(made), "certificate": certificate.fingerprint}
+        detail = {"kid": str(context), "certificate": certificate.fingerprint}
         ledger.record(actor=actor, action="device.oscore-provisioned", thing=("device", device.key), detail=detail)
-    return _material(made, derived)
+    return _material(context, derived)
 
 
 def context_material(kid: bytes) -> Material:

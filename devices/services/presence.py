@@ -85,8 +85,8 @@ def note_peer(fingerprint: str, *names: str) -> None:
         if not fingerprint or len(_gathered.noticed) >= MOST_NOTICED:
             return
         for name in names:
-            place = (fingerprint, tick, name)
-            _gathered.noticed[place] = _gathered.noticed.get(place, 0) + 1
+            key = (fingerprint, tick, name)
+            _gathered.noticed[key] = _gathered.noticed.get(key, 0) + 1
 
 
 def note_answer(fingerprint: str, status: int) -> None:

@@ -48,10 +48,10 @@ def check_presence(*, domain: TrustDomain) -> int:
 
     They differ after one of the databases was restored, or lost its last seconds.
     """
-    differing, place = 0, 0
-    while some := _words_after(domain, place):
+    differing, last_pk = 0, 0
+    while some := _words_after(domain, last_pk):
         differing += _reconcile(some)
-        place = max(some)
+        last_pk = max(some)
     return differing + len(fleet_counts.recount_fleet(domain=domain))
 
 
@@ -99,19 +99,19 @@ def _write_words(keys: Sequence[int], word: str) -> None:
     """Write a word of at most ``BATCH`` devices to the main database, with the counts; devices out of service stay."""
     with transaction.atomic():
         rows = Device.objects.filter(pk__in=keys).exclude(presence__in=[OUT_OF_SERVICE, word]).order_by("pk")
-        found = list(rows.select_for_update(no_key=True).values_list("pk", "domain_id", "presence"))
-        if not found:
+        locked = list(rows.select_for_update(no_key=True).values_list("pk", "domain_id", "presence"))
+        if not locked:
             return
-        Device.objects.filter(pk__in=[key for key, _, _ in found]).update(presence=word)
+        Device.objects.filter(pk__in=[key for key, _, _ in locked]).update(presence=word)
         deltas: dict[tuple[int, str], int] = {}
-        for _, domain, old in found:
+        for _, domain, old in locked:
             deltas[domain, old] = deltas.get((domain, old), 0) - 1
             deltas[domain, word] = deltas.get((domain, word), 0) + 1
         fleet_counts.note_counts(deltas)
 
 
-def _words_after(domain: TrustDomain, place: int) -> dict[int, str]:
-    rows = Device.objects.filter(domain=domain, pk__gt=place).exclude(presence=OUT_OF_SERVICE).order_by("pk")
+def _words_after(domain: TrustDomain, last_pk: int) -> dict[int, str]:
+    rows = Device.objects.filter(domain=domain, pk__gt=last_pk).exclude(presence=OUT_OF_SERVICE).order_by("pk")
     return dict(rows.values_list("pk", "presence")[:BATCH])
 
 

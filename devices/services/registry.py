@@ -63,21 +63,21 @@ def describe_device(
     """
     devices = permitted_rows(actor, Action.DESCRIBE_DEVICE, Device.objects.all())
     with transaction.atomic():
-        found = pick_one(devices.select_for_update(of=("self",)), device)
+        locked = pick_one(devices.select_for_update(of=("self",)), device)
         if tags is not None:
-            found.tags = _tags(tags)
+            locked.tags = _tags(tags)
         if site is not None:
-            found.site = _short(site, 100)
+            locked.site = _short(site, 100)
         if owner is not None:
-            found.owner = _short(owner, 200)
+            locked.owner = _short(owner, 200)
         if gateway is not None:
-            found.parent = _gateway(found, gateway)
-        found.save(update_fields=["site", "owner", "tags", "parent"])
+            locked.parent = _gateway(locked, gateway)
+        locked.save(update_fields=["site", "owner", "tags", "parent"])
         named = {"site": site, "owner": owner, "tags": tags, "gateway": gateway}
         # The names of the fields, not their values: the audit log keeps no personal data.
         changed = sorted(name for name, value in named.items() if value is not None)
-        ledger.record(actor=actor, action="device.described", thing=("device", found.key), detail={"fields": changed})
-    return found
+        ledger.record(actor=actor, action="device.described", thing=("device", locked.key), detail={"fields": changed})
+    return locked
 
 
 def _tags(tags: list[str]) -> list[str]:
@@ -106,11 +106,13 @@ def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
         msg = f"An audience must be one of {', '.join(AUDIENCES)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        found = pick_one(devices.select_for_update(of=("self",)), device)
-        found.audience = audience
-        found.save(update_fields=["audience"])
-        ledger.record(actor=actor, action="device.audience", thing=("device", found.key), detail={"audience": audience})
-    return found
+        locked = pick_one(devices.select_for_update(of=("self",)), device)
+        locked.audience = audience
+        locked.save(update_fields=["audience"])
+        ledger.record(
+            actor=actor, action="device.audience", thing=("device", locked.key), detail={"audience": audience}
+        )
+    return locked
 
 
 def _short(text: str, longest: int) -> str:
@@ -211,8 +213,8 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
     with transaction.atomic():
         locked = require_on(actor, _RIGHTS[act], Device.objects.select_for_update(of=("self",)), device)
         if locked.state not in sources:
-            wanted = " or ".join(sorted(sources))
-            msg = f"The action {act} requires a device that is {wanted}; this one is {locked.state}."
+            names = " or ".join(sorted(sources))
+            msg = f"The action {act} requires a device that is {names}; this one is {locked.state}."
             raise LifecycleError(msg)
         locked.state = target
         if target == State.RETIRED:

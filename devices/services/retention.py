@@ -59,16 +59,16 @@ def forget_telemetry(keys: list[int]) -> int:
     """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
     samples, shown = (Sample, SampleDay), (Observation, ObservationDay)
     tables = (*samples, *shown, Series, BatchSeen, Presence, SourceNetwork, DeviceLog)
-    found = [table.objects.filter(device_id__in=keys) for table in tables]
+    querysets = [table.objects.filter(device_id__in=keys) for table in tables]
     # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
-    return sum(rows.delete()[0] for rows in found if rows.exists())
+    return sum(rows.delete()[0] for rows in querysets if rows.exists())
 
 
 def _forget(erased: QuerySet[Device, int]) -> int:
     """Delete what listeners wrote of erased devices (internal ids) after their erasure: they write once a second."""
-    touched, place = 0, 0
-    while some := list(erased.filter(id__gt=place)[:AT_ONCE]):
-        touched, place = touched + forget_telemetry(some), some[-1]
+    touched, last_pk = 0, 0
+    while some := list(erased.filter(id__gt=last_pk)[:AT_ONCE]):
+        touched, last_pk = touched + forget_telemetry(some), some[-1]
     return touched
 
 
@@ -135,8 +135,8 @@ def _drop_strangers(domain: TrustDomain, every: QuerySet[_Row], age: str, before
 
 
 def _strangers(domain: TrustDomain, rows: QuerySet[_Row], schemas: Schemas) -> Iterator[int]:
-    found = rows.values_list("pk", "device_id", "metric").iterator(chunk_size=AT_ONCE)
-    while some := list(islice(found, AT_ONCE)):
+    series = rows.values_list("pk", "device_id", "metric").iterator(chunk_size=AT_ONCE)
+    while some := list(islice(series, AT_ONCE)):
         owned = Device.objects.filter(domain=domain, pk__in={device for _, device, _ in some})
         models = dict(owned.values_list("pk", "hardware_model_id"))
         for key, device, metric in some:
@@ -155,13 +155,13 @@ def _deleted(rows: QuerySet[_Row]) -> int:
 def _thin(before: int) -> int:
     rows = Series.objects.filter(day__lt=before, step_ms__lte=FINE_MS).order_by("day", "id")
     touched = 0
-    while found := list(rows[:AT_ONCE]):
+    while batch := list(rows[:AT_ONCE]):
         with transaction.atomic(using="telemetry"):
-            for row in found:
-                made = series.thin_series(row.start, row.step_ms, bytes(row.values), COARSE_MS)
-                row.step_ms, row.values = made.step, made.packed
-            Series.objects.bulk_update(found, ["step_ms", "values"])
-        touched += len(found)
+            for row in batch:
+                thinned = series.thin_series(row.start, row.step_ms, bytes(row.values), COARSE_MS)
+                row.step_ms, row.values = thinned.step, thinned.packed
+            Series.objects.bulk_update(batch, ["step_ms", "values"])
+        touched += len(batch)
     return touched
 
 

@@ -57,10 +57,10 @@ def _pack_kind(kind: _Kind[_Day], domain: TrustDomain, before: int) -> int:
 
 
 def _devices(domain: TrustDomain) -> Iterator[list[int]]:
-    place, keys = 0, Device.objects.filter(domain=domain).order_by("pk").values_list("pk", flat=True)
-    while some := list(keys.filter(pk__gt=place)[:DEVICES_AT_ONCE]):
+    last_pk, keys = 0, Device.objects.filter(domain=domain).order_by("pk").values_list("pk", flat=True)
+    while some := list(keys.filter(pk__gt=last_pk)[:DEVICES_AT_ONCE]):
         yield some
-        place = some[-1]
+        last_pk = some[-1]
 
 
 def _pack_devices(kind: _Kind[_Day], keys: list[int], before: int) -> int:
@@ -81,16 +81,16 @@ def _pack_some(kind: _Kind[_Day], keys: list[int], before: int) -> int:
     if not rows.exists():  # looked for first: a transaction would take SQLite's write lock
         return 0
     with transaction.atomic(using="telemetry"):
-        found = list(rows.select_for_update().values_list(*columns)[:AT_ONCE])
-        if not found:
+        locked = list(rows.select_for_update().values_list(*columns)[:AT_ONCE])
+        if not locked:
             return 0
         days: dict[Place, dict[int, float]] = defaultdict(dict)
-        for _, device, tick, name, *value in found:
+        for _, device, tick, name, *value in locked:
             day = tick * settings.FLEET_DRIFT_TICK_S // DAY_S
             days[device, day, name][tick] = value[0] if value else 1.0
         _write(kind, days)
-        kind.rows.objects.filter(pk__in=[row[0] for row in found]).delete()
-    return len(found)
+        kind.rows.objects.filter(pk__in=[row[0] for row in locked]).delete()
+    return len(locked)
 
 
 def _write(kind: _Kind[_Day], days: dict[Place, dict[int, float]]) -> None:

@@ -236,11 +236,11 @@ def seen_version(section: str, if_match: str) -> int:
         UnconditionalError: there is no such field; a write names the version that it saw.
         PreconditionError: it names no version of this section.
     """
-    found = parse_entity_tags(if_match)
-    if not found:
+    tags = parse_entity_tags(if_match)
+    if not tags:
         msg = f'Send the version that you have read: If-Match: "{section}N", the ETag of your last GET.'
         raise UnconditionalError(msg)
-    numbers = [one[2:-1] for one in found if one.startswith(f'"{section}') and one[2:-1].isdecimal()]
+    numbers = [tag[2:-1] for tag in tags if tag.startswith(f'"{section}') and tag[2:-1].isdecimal()]
     return int(numbers[0][:19]) if numbers else -1
 
 
@@ -252,14 +252,14 @@ def _demand_seen(section: str, version: int, seen: int) -> None:
 
 def twin_delta(twin: Twin) -> dict[str, object]:
     """Return differences of desired and reported state: component or configuration name -> {want, have}. Pure."""
-    found: dict[str, object] = {}
+    delta: dict[str, object] = {}
     running = twin.reported.get("components", {})
     for name, wish in twin.desired.get("components", {}).items():
         have = running.get(name, {})
         if wish.get("version") != have.get("version"):
-            found[f"components.{name}"] = {"want": wish.get("version"), "have": have.get("version")}
+            delta[f"components.{name}"] = {"want": wish.get("version"), "have": have.get("version")}
     has = twin.reported.get("config", {})
     for name, value in twin.desired.get("config", {}).items():
         if has.get(name) != value:
-            found[f"config.{name}"] = {"want": value, "have": has.get(name)}
-    return found
+            delta[f"config.{name}"] = {"want": value, "have": has.get(name)}
+    return delta

@@ -28,10 +28,10 @@ from fleet.agent import (
 from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import CommandRunner, Ring
+from fleet.agent.connections import ServerConnection, ServerConnections
 from fleet.agent.errors import AnswerError, RefusedError, TakenBackError, TransportError
 from fleet.agent.installing import Installer
 from fleet.agent.key import FileKey
-from fleet.agent.lines import Line, Lines
 from fleet.agent.polls import Said
 from fleet.agent.slots import SlotImage, Slots
 from fleet.agent.state import Settings, StateFile
@@ -66,7 +66,7 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures, self._untold, self._followed = 0, False, False
+        self._failures, self._report_due, self._followed = 0, False, False
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -78,7 +78,7 @@ class Agent:
         self._commands = CommandRunner(self.state, acts)
         self._last_batch = 0
         self.erased = False
-        self._lines = Lines(settings, lambda: self._identity)
+        self._connections = ServerConnections(settings, lambda: self._identity)
         self._config_watch = config.Watch(settings)
         self._installer = Installer(settings.folder / "slots", self._bring, self._test)
 
@@ -110,7 +110,7 @@ class Agent:
         """Get the first certificate if there is none, and report the installed components."""
         if self.enrolled:
             return
-        transport = self._lines.first()
+        transport = self._connections.for_enrolment()
         try:
             est.enrol_first(transport, self._holder, self.settings.token)
         finally:
@@ -119,15 +119,15 @@ class Agent:
 
     def renew(self) -> None:
         """Renew the certificate."""
-        self._lines.drop()
-        line = self._lines.shown()
+        self._connections.drop()
+        connection = self._connections.authenticated()
         try:
-            if isinstance(line, CoapTransport):
-                est.renew_over_coap(line, self._holder)
+            if isinstance(connection, CoapTransport):
+                est.renew_over_coap(connection, self._holder)
             else:
-                est.renew_certificate(line, self._holder)
+                est.renew_certificate(connection, self._holder)
         finally:
-            line.close()
+            connection.close()
 
     def step(self) -> float:
         """Poll once and handle what the server offers. Return the seconds to wait before the next step.
@@ -138,7 +138,7 @@ class Agent:
             self._recover()
             if self.erased:
                 return MOST_WAIT
-            self._lines.silent(self._failures)
+            self._connections.try_factory_address(self._failures)
             self.enrol()
             self._act(said := self._poll())
             self._failures = 0
@@ -155,8 +155,8 @@ class Agent:
 
     def _act(self, said: Said) -> None:
         """Handle what the server offers. At an address that officers did not choose, verify the server first."""
-        if self._lines.astray:
-            self._believes(self._line())
+        if self._connections.at_factory_address:
+            self._verify_server(self._server())
         if said.renew:
             self.renew()
         if said.command:
@@ -167,24 +167,24 @@ class Agent:
             self.update(said.update)
         elif trouble := self._installer.boot_trouble() or self._config_watch.trouble():
             self.report(state="refused", reason=trouble)
-        elif self._untold:
+        elif self._report_due:
             self.report()
-            self._untold = False
+            self._report_due = False
         self.look()
 
     def rest(self, seconds: float, stopped: threading.Event) -> None:
         """Wait for the next step. Over CoAP, observe the poll, so that offers arrive at once."""
         until = time.monotonic() + seconds
         try:
-            line = self._line() if self.enrolled and not self.erased and self._lines.over_coap else None
-            if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
+            server = self._server() if self.enrolled and not self.erased and self._connections.over_coap else None
+            if isinstance(server, CoapTransport) and server.await_change("/v1/poll", seconds, stopped.is_set):
                 until = min(until, time.monotonic() + NEWS_PAUSE)
         except Exception as error:  # noqa: BLE001  because the next step meets the same error and logs it
             _logger.info("cannot observe the poll resource: %s", error, extra={"device": self.settings.name})
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:
-        return polls.read_poll_answer(self._line().call("GET", "/v1/poll").body)
+        return polls.read_poll_answer(self._server().call("GET", "/v1/poll").body)
 
     def update(self, action: int) -> None:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
@@ -194,7 +194,7 @@ class Agent:
             return
         assignment: SignedAssignment | None = None
         try:
-            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id, self._counters())
+            assignment = Trust(self.settings, self.state, self._server()).assignment(self.public_id, self._counters())
             if assignment is None:
                 return
             action = assignment.action
@@ -217,7 +217,7 @@ class Agent:
     def obey(self) -> None:
         """Execute the commands that the director signed, each once, and send the results."""
         try:
-            waiting = Trust(self.settings, self.state, self._line()).commands(self.public_id)
+            waiting = Trust(self.settings, self.state, self._server()).commands(self.public_id)
         except RefusedError as error:
             _logger.warning("commands refused", extra={"device": self.settings.name, "cause": str(error)})
             return
@@ -225,13 +225,13 @@ class Agent:
             state, result = self._commands.obey(command)
             body = cbor2.dumps({"state": state, "result": result})
             try:
-                self._line().call("POST", f"/v1/command/{command['id']}", body, CBOR)
+                self._server().call("POST", f"/v1/command/{command['id']}", body, CBOR)
             except AnswerError as error:  # it was canceled or has expired meanwhile
                 _logger.info("the result was rejected", extra={"device": self.settings.name, "cause": str(error)})
 
     def sync(self) -> None:
         """Fetch the desired configuration, keep it, and report it."""
-        twin.sync_configuration(self._line(), self.state, self.settings.name)
+        twin.sync_configuration(self._server(), self.state, self.settings.name)
 
     def look(self) -> None:
         """Check the signed metadata once an hour even without an offer, and report metadata that is not trusted.
@@ -241,7 +241,7 @@ class Agent:
         if self.erased or clock.unix() < self.state.get("looked_at", 0) + LOOK_EACH_S:
             return
         try:
-            Trust(self.settings, self.state, self._line()).check(self.public_id)
+            Trust(self.settings, self.state, self._server()).check(self.public_id)
         except RefusedError as error:
             _logger.warning("metadata refused", extra={"device": self.settings.name, "cause": str(error)})
             self.report(state="refused", reason=str(error))
@@ -249,7 +249,7 @@ class Agent:
 
     def send_log(self, reason: str) -> str:
         """Send the end of this device's log. Return the result of the command."""
-        self._line().call("POST", "/v1/log", cbor2.dumps({"reason": reason, "text": RING.text(MOST_LOG)}), CBOR)
+        self._server().call("POST", "/v1/log", cbor2.dumps({"reason": reason, "text": RING.text(MOST_LOG)}), CBOR)
         return "sent"
 
     def report(self, action: int | None = None, state: str = "", reason: str = "") -> None:
@@ -257,7 +257,7 @@ class Agent:
         runs = {"device": self.public_id, "components": self.components(), "anchors": self.anchors()}
         data = cbor2.dumps(reports.report_payload(self.state, runs, action, state, reason))
         body = cbor2.dumps({"payload": data, "signature": self._key.sign(data)})
-        if token := forks.read_fork_token(self._line().call("POST", "/v1/report", body, CBOR).body):
+        if token := forks.read_fork_token(self._server().call("POST", "/v1/report", body, CBOR).body):
             self.state.put(fork=token)
 
     def telemetry(self, metrics: dict[str, float], peers: list[tuple[str, int, str]]) -> None:
@@ -267,7 +267,7 @@ class Agent:
             AnswerError: the server refused it, for example while the device is quarantined.
         """
         batch = {"seq": self._batch(), "metrics": metrics, "peers": [list(peer) for peer in peers]}
-        self._line().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
+        self._server().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
 
     def provision(self, component: str, data: bytes, image: SlotImage) -> None:
         """Install a factory image if the component has none."""
@@ -275,7 +275,7 @@ class Agent:
 
     def close(self) -> None:
         """Drop the connections."""
-        self._lines.close()
+        self._connections.close()
 
     def _install(self, assignment: SignedAssignment) -> None:
         agreement.check_requirements(self._installer.running(), {assignment.component: assignment.counter})
@@ -291,7 +291,7 @@ class Agent:
             self._send_log_after_failure()
             return
         if assignment.component == config.COMPONENT:
-            self._lines.moved()  # the next connection trusts the anchors of the new configuration
+            self._connections.use_configured()  # the next connection trusts the anchors of the new configuration
         try:
             self.report(assignment.action, "confirmed")
         finally:
@@ -311,19 +311,19 @@ class Agent:
         if wiping.wipe_begun(self.settings.folder):
             self.wipe()
             return
-        self._untold |= self._installer.recover()
+        self._report_due |= self._installer.recover()
         if not self._followed:
             self._follow()
             self._followed = True
 
     def _bring(self, assignment: SignedAssignment, pair: Slots) -> SlotImage:
-        image, patched = downloads.fill_slot(assignment, self._lines.mirror, self._line(), pair)
+        image, patched = downloads.fill_slot(assignment, self._connections.mirror, self._server(), pair)
         # Kept: it is reported with the end of the action, perhaps after a restart.
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
     def _parts(self, whole: SignedAssignment, data: bytes) -> list[SignedAssignment]:
-        parts = Trust(self.settings, self.state, self._line()).parts(data, whole.action, self._counters())
+        parts = Trust(self.settings, self.state, self._server()).parts(data, whole.action, self._counters())
         coming = {part.component: part.counter for part in parts}
         agreement.check_requirements(self._installer.running(), {**coming, whole.component: whole.counter})
         return parts
@@ -346,7 +346,7 @@ class Agent:
         """Test the current image. Return the arena bytes of a model, or 0 if nothing was measured."""
         pair = self.slots(component)
         if component == config.COMPONENT:
-            config.try_configuration(self.settings, pair.read_running(), self._identity, self._believes)
+            config.try_configuration(self.settings, pair.read_running(), self._identity, self._verify_server)
             return 0
         if component == composite.COMPONENT:
             installing.check_parts(pair.read_running())
@@ -354,8 +354,8 @@ class Agent:
         selftest.check_image(component, pair.read_running())
         return trial.check_vectors(pair)
 
-    def _believes(self, line: Line) -> None:
-        Trust(self.settings, self.state, line).check(self.public_id)
+    def _verify_server(self, connection: ServerConnection) -> None:
+        Trust(self.settings, self.state, connection).check(self.public_id)
 
     def _restart(self) -> str:
         """Ask the supervisor to restart this agent."""
@@ -373,12 +373,12 @@ class Agent:
 
     def _attest(self) -> str:
         """Hash the running images instead of repeating stored digests, and report them, signed by the device's key."""
-        found = self._installer.measured()
+        measured = self._installer.measured()
         try:
             self.report()
         except (TransportError, AnswerError) as error:  # the result of the command says the same
             _logger.info("the report could not be sent", extra={"device": self.settings.name, "cause": str(error)})
-        return ", ".join(f"{name} {digest}" for name, digest in found.items())
+        return ", ".join(f"{name} {digest}" for name, digest in measured.items())
 
     def _batch(self) -> int:
         """Return an increasing number without a disk write for each batch."""
@@ -393,8 +393,8 @@ class Agent:
     def _holder(self) -> est.Holder:
         return est.Holder(self._key, self.settings.name, self._chain, config.trusted_file(self.settings))
 
-    def _line(self) -> Line:
-        return self._lines.daily()
+    def _server(self) -> ServerConnection:
+        return self._connections.regular()
 
     def _wait(self, seconds: float) -> float:
         return max(0.2, seconds * self._random.uniform(0.8, 1.2))

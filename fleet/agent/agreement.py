@@ -313,5 +313,5 @@ def _amiss(have: int | None, least: int, most: int | None) -> str:
     """Return the required and the available counter, or an empty text when they match."""
     if have is not None and have >= least and (most is None or have <= most):
         return ""
-    wanted = f"at least {least}" if most is None else f"{least} to {most}"
-    return f"{wanted}, but {'nothing' if have is None else f'counter {have}'}"
+    bounds = f"at least {least}" if most is None else f"{least} to {most}"
+    return f"{bounds}, but {'nothing' if have is None else f'counter {have}'}"

@@ -28,10 +28,10 @@ def stream_blob(
         RefusedError: the redirect is not allowed.
         TransportError: the download broke off.
     """
-    path, wanted = f"/v1/blob/{digest}", headers or {}
+    path, fields = f"/v1/blob/{digest}", headers or {}
     for attempt in range(2):
         try:
-            yield from line.stream(path, limit, wanted)
+            yield from line.stream(path, limit, fields)
         except AnswerError as error:
             if error.status != _ELSEWHERE or not isinstance(line, Transport):
                 raise
@@ -39,7 +39,7 @@ def stream_blob(
         else:
             return
         try:
-            yield from _elsewhere(address, line.host, limit, wanted)
+            yield from _elsewhere(address, line.host, limit, fields)
         except AnswerError as error:
             # The signed address has expired: the server issues a new one.
             if attempt or error.status not in _EXPIRED:
@@ -57,7 +57,7 @@ def _elsewhere(address: str, server: str, limit: int, headers: dict[str, str]) -
         raise RefusedError(msg)
     bucket = Transport(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", None)
     # Its entity tag is not our digest; the whole file is verified afterwards.
-    wanted = {name: value for name, value in headers.items() if name != "If-Range"}
+    fields = {name: value for name, value in headers.items() if name != "If-Range"}
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    with closing(bucket), closing(bucket.stream(path, limit, wanted)) as chunks:
+    with closing(bucket), closing(bucket.stream(path, limit, fields)) as chunks:
         yield from chunks

@@ -69,7 +69,7 @@ class CoapTransport:
         fields = headers or {}
         start = int(fields.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         first = self._one("GET", path, {}, start // BLOCK)
-        if (wanted := fields.get("If-Range", "").strip('"')) and bytes.fromhex(wanted)[:8] != first.opt.etag:
+        if (tag := fields.get("If-Range", "").strip('"')) and bytes.fromhex(tag)[:8] != first.opt.etag:
             start, first = 0, self._one("GET", path, {}, 0)
         if STATUS.get(first.code, 500) >= REFUSED:
             raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))
@@ -185,10 +185,10 @@ class CoapTransport:
         return _driven(line, self._exchanges.ask(message))
 
 
-def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
+def open_connection(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
     """Return a connection to a server: CoAP for ``coaps://``, else HTTPS."""
-    carrier = CoapTransport if server.startswith("coaps://") else Transport
-    return carrier(server, anchor, identity)
+    transport = CoapTransport if server.startswith("coaps://") else Transport
+    return transport(server, anchor, identity)
 
 
 def _driven(line: ClientAssociation, steps: Steps[T]) -> T:

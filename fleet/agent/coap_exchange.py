@@ -50,19 +50,19 @@ class CoapExchanges:
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Message:
         """Return a confirmable request; ``headers`` are those of HTTPS that CoAP has options for."""
-        made = Message(
+        message = Message(
             code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._next_id(), _token=secrets.token_bytes(4)
         )
-        made.opt.uri_path = path.strip("/").split("/")
+        message.opt.uri_path = path.strip("/").split("/")
         if "Content-Type" in headers:  # repeated in the requests for further blocks of the same answer
-            made.opt.content_format = NUMBERS[headers["Content-Type"]]
+            message.opt.content_format = NUMBERS[headers["Content-Type"]]
         if "Accept" in headers:
-            made.opt.accept = NUMBERS[headers["Accept"]]
+            message.opt.accept = NUMBERS[headers["Accept"]]
         if "If-None-Match" in headers:
-            made.opt.etags = [tag_bytes(headers["If-None-Match"])]
+            message.opt.etags = [tag_bytes(headers["If-None-Match"])]
         if "If-Match" in headers:
-            made.opt.if_match = [tag_bytes(headers["If-Match"])]
-        return made
+            message.opt.if_match = [tag_bytes(headers["If-Match"])]
+        return message
 
     def uploads(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Iterator[Message]:
         """Yield the requests that carry a body: one, or one for each block. Stop unless the answer is 2.31 Continue."""

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from fleet.agent.coap import CoapTransport, line_to
+from fleet.agent.coap import CoapTransport, open_connection
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
@@ -52,15 +52,15 @@ def configured_anchors(data: bytes) -> str:
     """
     try:
         document = _document(data)
-        known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
+        known, anchors = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
         orders.check_orders(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
-        pem = "".join(found[:MOST_ANCHORS])
-        same = [_written(one) for one in found] == found
+        pem = "".join(anchors[:MOST_ANCHORS])
+        same = [_written(anchor) for anchor in anchors] == anchors
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error
-    if not known or not same or not 0 < len(found) <= MOST_ANCHORS or len(set(found)) != len(found):
+    if not known or not same or not 0 < len(anchors) <= MOST_ANCHORS or len(set(anchors)) != len(anchors):
         msg = "self-test: the configuration has an unsupported schema, field or number of trust anchors"
         raise RefusedError(msg)
     return pem
@@ -108,13 +108,13 @@ class Watch:
 
     def trouble(self) -> str:
         """Return why the kept configuration is not usable; empty if it is usable or already reported."""
-        found = ""
+        reason = ""
         try:
             _slots(self._settings).read_kept()
         except RefusedError as error:
-            found = _UNUSABLE % error
-        told, self._known = found == self._known, found
-        return "" if told else found
+            reason = _UNUSABLE % error
+        told, self._known = reason == self._known, reason
+        return "" if told else reason
 
 
 _UNUSABLE = "the kept configuration is not usable; the device uses its factory settings: %s"
@@ -205,7 +205,7 @@ def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
     """Perform a TLS handshake with the current server under the new trust anchors."""
     transport = None
     try:
-        transport = line_to(address, trial, identity)
+        transport = open_connection(address, trial, identity)
         transport.call("GET", "/healthz")
     except AnswerError:
         return  # any answer proves that the handshake succeeded
@@ -228,7 +228,7 @@ def _visit(
         raise RefusedError(msg)
     transport = None
     try:
-        transport = line_to(address, trial, identity)
+        transport = open_connection(address, trial, identity)
         _patiently(check_director, transport)
     except RefusedError as error:
         msg = f"self-test: the answer of {address} is not trusted: {error}"

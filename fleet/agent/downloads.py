@@ -100,15 +100,15 @@ def fetch_golden(assignment: SignedAssignment, server: Transport | CoapTransport
         RefusedError: the received bytes are not the signed ones.
         TransportError: the download is incomplete.
     """
-    wanted = assignment.golden
-    if wanted is None:
+    golden = assignment.golden
+    if golden is None:
         return ""
-    data = b"".join(chunk for _, chunk in blobs.stream_blob(server, wanted.sha256, wanted.length))
-    if hashlib.sha256(data).hexdigest() != wanted.sha256:
+    data = b"".join(chunk for _, chunk in blobs.stream_blob(server, golden.sha256, golden.length))
+    if hashlib.sha256(data).hexdigest() != golden.sha256:
         msg = f"the golden vectors of {assignment.path} are not the signed ones"
         raise RefusedError(msg)
     pair.put_golden(data)
-    return wanted.sha256
+    return golden.sha256
 
 
 def _append(assignment: SignedAssignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:
@@ -139,7 +139,7 @@ def _check(assignment: SignedAssignment, file: BinaryIO) -> None:
         msg = f"received {size} of {assignment.length} bytes of {assignment.path}"
         raise TransportError(msg)
     file.seek(0)
-    found = slots.digest_of_rest(file)
-    if found != assignment.sha256:
-        msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {found[:12]}…)"
+    digest = slots.digest_of_rest(file)
+    if digest != assignment.sha256:
+        msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {digest[:12]}…)"
         raise RefusedError(msg)

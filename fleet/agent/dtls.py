@@ -66,7 +66,7 @@ class ClientAssociation:
         if _is_address(host):
             known = ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
         else:
-            known = host.lower() in {one.lower() for one in names.get_values_for_type(x509.DNSName)}
+            known = host.lower() in {name.lower() for name in names.get_values_for_type(x509.DNSName)}
         if not known:
             msg = f"the server's certificate is not for {host}"
             raise TransportError(msg)
@@ -86,10 +86,10 @@ def client_connection(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connecti
     context.use_certificate_chain_file(str(identity[0]))
     context.use_privatekey_file(str(identity[1]))
     context.set_verify(SSL.VERIFY_PEER)
-    made = SSL.Connection(context, None)
-    made.set_connect_state()
-    made.set_ciphertext_mtu(CIPHERTEXT_MTU)
-    return made
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    connection.set_ciphertext_mtu(CIPHERTEXT_MTU)
+    return connection
 
 
 def dtls_handshake(line: SSL.Connection) -> Steps[None]:

@@ -166,18 +166,24 @@ def _names(leaf: x509.Certificate) -> list[str]:
     return alternative_name.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-def _leads_to(roots: list[x509.Certificate], one: x509.Certificate, above: list[x509.Certificate], deep: int) -> bool:
+def _leads_to(
+    roots: list[x509.Certificate], certificate: x509.Certificate, above: list[x509.Certificate], deep: int
+) -> bool:
     """Return whether a certificate chains to a root, with a cross-certificate in between during a rollover."""
     below = DEEPEST - deep
-    if any(_issued_by(one, root) and _may_issue(root, below) for root in roots):
+    if any(_issued_by(certificate, root) and _may_issue(root, below) for root in roots):
         return True
-    issuers = [issuer for issuer in above if _issued_by(one, issuer) and _may_issue(issuer, below)] if deep > 0 else []
+    issuers = (
+        [issuer for issuer in above if _issued_by(certificate, issuer) and _may_issue(issuer, below)]
+        if deep > 0
+        else []
+    )
     return any(_leads_to(roots, issuer, above, deep - 1) for issuer in issuers)
 
 
-def _issued_by(one: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
-        one.verify_directly_issued_by(issuer)
+        certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True

@@ -14,5 +14,5 @@ def read_fork_token(answer: bytes) -> str:
         body = cbor.loads(answer, max_bytes=LONGEST_ANSWER)
     except InvalidError:
         return ""
-    found = body.get("fork") if isinstance(body, dict) else None
-    return found.hex() if isinstance(found, bytes) and len(found) <= LONGEST_TOKEN else ""
+    token = body.get("fork") if isinstance(body, dict) else None
+    return token.hex() if isinstance(token, bytes) and len(token) <= LONGEST_TOKEN else ""

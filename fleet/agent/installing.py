@@ -58,23 +58,23 @@ class Installer:
         Raises:
             RefusedError: an image differs from the installed one.
         """
-        found = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
+        digests = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
         for name, image in self.running().items():
-            if found[name] != image.sha256:
-                msg = f"{MISMATCH}: {name} differs from the installed image: {found[name]}"
+            if digests[name] != image.sha256:
+                msg = f"{MISMATCH}: {name} differs from the installed image: {digests[name]}"
                 raise RefusedError(msg)
-        return found
+        return digests
 
     def has(self, assignment: SignedAssignment) -> bool:
         """Return whether the assigned bundle already runs, is confirmed, and is intact on the disk."""
         pair = self.slots(assignment.component)
         running, golden = pair.running, assignment.golden.sha256 if assignment.golden else ""
-        wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
+        facts = (assignment.sha256, assignment.version, assignment.counter, golden)
         if running is None or not pair.confirmed:
             return False
         requires = [list(requirement) for requirement in assignment.requires]
         here = (running.sha256, running.version, running.counter, running.golden)
-        return here == wanted and running.requires == requires and pair.matches()
+        return here == facts and running.requires == requires and pair.matches()
 
     def one(self, assignment: SignedAssignment) -> None:
         """Install one component, unless it already runs.

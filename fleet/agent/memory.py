@@ -74,7 +74,7 @@ def check_bounds(signed: Dated, timestamp_expires: datetime, root_expires: datet
     Raises:
         RefusedError: it exceeds one of the bounds.
     """
-    issued, expires = (datetime.fromisoformat(one) for one in (signed["issued"], signed["expires"]))
+    issued, expires = (datetime.fromisoformat(text) for text in (signed["issued"], signed["expires"]))
     if issued > min(timestamp_expires + SKEW, root_expires):
         msg = f"the director's document is issued in the future: {issued:%Y-%m-%d %H:%M}"
         raise RefusedError(msg)

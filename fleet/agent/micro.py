@@ -71,9 +71,9 @@ def read_assignment(data: bytes, who: People, state: StateFile, vendor: str, har
         image, manifest, signatures = suit.read_envelope(data)
     except InvalidError as error:
         raise RefusedError(error.detail) from error
-    found = suit.manifest_signers(manifest, signatures, who.keys)
-    if len(found) < who.threshold:
-        msg = f"the manifest has the signatures of {len(found)} release officers; {who.threshold} are required"
+    signers = suit.manifest_signers(manifest, signatures, who.keys)
+    if len(signers) < who.threshold:
+        msg = f"the manifest has the signatures of {len(signers)} release officers; {who.threshold} are required"
         raise RefusedError(msg)
     if (str(image.vendor), str(image.hardware)) != (vendor, hardware):
         msg = "the manifest is for other hardware than this device"
@@ -86,6 +86,6 @@ def read_assignment(data: bytes, who: People, state: StateFile, vendor: str, har
     return SignedAssignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
 
 
-def store_sequence(state: StateFile, found: SignedAssignment) -> None:
+def store_sequence(state: StateFile, assignment: SignedAssignment) -> None:
     """Store the sequence of a confirmed image. Older images are refused."""
-    state.put(sequences={**state.get("sequences", {}), found.component: found.counter})
+    state.put(sequences={**state.get("sequences", {}), assignment.component: assignment.counter})

@@ -224,8 +224,8 @@ class Wire:
             UnusableError: the server reports that it cannot decrypt our messages.
         """
         while (data := self._socket.receive(until)) is not None:
-            if (found := self.session.opened(data)) is not None:
-                return found
+            if (opened := self.session.opened(data)) is not None:
+                return opened
         return None
 
     def close(self) -> None:
@@ -289,12 +289,12 @@ class OscoreTransport(CoapTransport):
             secrets = zip(_SECRETS, (given.secret, given.salt, given.kid), strict=True)
             facts = {"port": given.port, "certificate": self._certificate(), "next": 0}
             facts |= {name: secret.hex() for name, secret in secrets}
-            made = StoredContext(self._path, facts)
+            context = StoredContext(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = "the server's OSCORE context is malformed"
             raise RefusedError(msg) from error
         files.write_private(self._path, json.dumps(facts).encode())
-        return made
+        return context
 
     def _certificate(self) -> str:
         return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ def report_payload(
         status: its status.
         reason: its reason, truncated.
     """
-    found: dict[str, object] = {
+    payload: dict[str, object] = {
         **runs,
         "sequence": state.following("report_sequence"),
         "at": clock.unix(),
@@ -29,11 +29,11 @@ def report_payload(
         "appliers": patches.APPLIERS,
     }
     if head := state.get("ledger_head"):
-        found["head"] = head
+        payload["head"] = head
     if action is not None:
-        found["action"] = action
+        payload["action"] = action
     if status:
-        found |= {"state": status, "reason": reason[:LONGEST_REASON]}
+        payload |= {"state": status, "reason": reason[:LONGEST_REASON]}
     if (patched := state.get("patched")) and action == patched["action"]:
-        found["patch"] = {name: patched[name] for name in ("format", "trouble")}
-    return found
+        payload["patch"] = {name: patched[name] for name in ("format", "trouble")}
+    return payload

@@ -216,11 +216,11 @@ class Slots:
 
     def _demand(self, slot: Slot, sha256: str) -> None:
         try:
-            found = self.digest(self._file(slot))
+            digest = self.digest(self._file(slot))
         except OSError as error:
-            found = str(error)
-        if found != sha256:
-            msg = f"the bytes in slot {slot} are not those that were verified (sha256 {found[:12]}…)"
+            digest = str(error)
+        if digest != sha256:
+            msg = f"the bytes in slot {slot} are not those that were verified (sha256 {digest[:12]}…)"
             raise RefusedError(msg)
 
     def _file(self, slot: Slot) -> Path:

@@ -48,16 +48,16 @@ def tpm_environment(folder: Path, tcti: str) -> dict[str, str]:
         folder: the device's disk.
         tcti: TCTI of the TPM, such as ``device:/dev/tpmrm0``.
     """
-    place = files.private_folder(folder) / "openssl-tpm2.cnf"
-    files.write_private(place, _CONFIGURATION.encode())
-    return {**os.environ, "OPENSSL_CONF": str(place), "TPM2OPENSSL_TCTI": tcti}
+    path = files.private_folder(folder) / "openssl-tpm2.cnf"
+    files.write_private(path, _CONFIGURATION.encode())
+    return {**os.environ, "OPENSSL_CONF": str(path), "TPM2OPENSSL_TCTI": tcti}
 
 
 def started_anew(folder: Path, tcti: str, command: list[str]) -> None:
     """Replace this process by one whose OpenSSL uses the TPM, unless it is one already."""
-    wanted = tpm_environment(folder, tcti)
-    if dict(os.environ) != wanted:
-        os.execve(command[0], command, wanted)  # noqa: S606  because it is this very program again
+    environment = tpm_environment(folder, tcti)
+    if dict(os.environ) != environment:
+        os.execve(command[0], command, environment)  # noqa: S606  because it is this very program again
 
 
 class TpmKey:
@@ -75,11 +75,11 @@ class TpmKey:
         self.path = files.private_folder(folder) / "device.tss2"
         self._environment = tpm_environment(folder, tcti)
         if not self.path.exists():
-            made = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
-            if not made.startswith(_HEAD):
+            pem = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
+            if not pem.startswith(_HEAD):
                 msg = "OpenSSL created a key outside the TPM. Install its tpm2 provider (Debian: tpm2-openssl)"
                 raise TransportError(msg)
-            files.write_private(self.path, made)
+            files.write_private(self.path, pem)
         loaded = serialization.load_pem_public_key(self._openssl("pkey", "-in", str(self.path), "-pubout"))
         if not isinstance(loaded, ec.EllipticCurvePublicKey):
             msg = f"{self.path} must contain an elliptic curve key."

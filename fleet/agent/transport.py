@@ -218,11 +218,11 @@ class Transport:
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._context is None:
-            made = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         else:
-            made = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)
-        made.response_class = _TimedResponse
-        return made
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)
+        connection.response_class = _TimedResponse
+        return connection
 
 
 def body_deadline(limit: int) -> float:

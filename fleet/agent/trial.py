@@ -86,9 +86,9 @@ def main() -> None:
     """Run one model."""
     model, vectors = Path(sys.argv[1]), Path(sys.argv[2])
     confine.set_limits(cpu_s=CPU_S, address_space=MEMORY, file_size=1 << 20)
-    found = asdict(interpreter.try_out(model.read_bytes(), golden.read_vectors(vectors.read_bytes())))
-    found["difference"] = min(found["difference"], sys.float_info.max)  # JSON knows no infinity
-    sys.stdout.write(json.dumps(found))
+    trial = asdict(interpreter.try_out(model.read_bytes(), golden.read_vectors(vectors.read_bytes())))
+    trial["difference"] = min(trial["difference"], sys.float_info.max)  # JSON knows no infinity
+    sys.stdout.write(json.dumps(trial))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
-from fleet.agent import agreement, memory, roots, witness
+from fleet.agent import agreement, audit_log_monitor, memory, roots
 from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -76,7 +76,7 @@ class DirectorDocument(TypedDict):
     newest: agreement.Newest
     assignments: list[object]
     commands: NotRequired[list[Command]]
-    head: NotRequired[witness.Head]
+    head: NotRequired[audit_log_monitor.Head]
 
 
 #: of a document of the director
@@ -140,13 +140,13 @@ class Trust:
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
         try:
-            found = agreement.agree_assignment(row, bundle, self._settings)
-            agreement.above_floor(found, self._targets(), self._settings)
+            agreed = agreement.agree_assignment(row, bundle, self._settings)
+            agreement.above_floor(agreed, self._targets(), self._settings)
             agreement.check_dependencies(bundle, installed or {})
         except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the bundle.json of {row['target']} is malformed: {error}"
             raise RefusedError(msg) from error
-        return found
+        return agreed
 
     def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[SignedAssignment]:
         """Return the parts of a composite, each verified like a single assignment and against the others.
@@ -167,14 +167,14 @@ class Trust:
             counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
             paths = [one.path for one in named]
             rows = [agreement.row_of(*pair, action, self._settings) for pair in zip(bundles, paths, strict=True)]
-            found = [agreement.agree_assignment(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
-            for assignment, bundle in zip(found, bundles, strict=True):
+            agreed = [agreement.agree_assignment(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
+            for assignment, bundle in zip(agreed, bundles, strict=True):
                 agreement.above_floor(assignment, self._targets(), self._settings)
                 agreement.check_dependencies(bundle, counters)
         except (InvalidError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             msg = f"the list of parts, or a part, is malformed: {error}"
             raise RefusedError(msg) from error
-        return found
+        return agreed
 
     def _part(self, updater: Updater, part: composite.CompositePart) -> BundleDocument:
         """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
@@ -246,10 +246,10 @@ class Trust:
     def _check_people(self) -> None:
         """Refuse targets that delegate the hash bins to keys other than those of the root's officers (beside 5.6.3)."""
         root, delegations = self._root(), self._targets().delegations
-        wanted, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
+        role, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
         known = {keyid: key.to_dict() for keyid, key in delegations.keys.items()} if delegations else {}
-        theirs = {keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids}
-        if roles is None or known != theirs or roles.threshold < wanted.threshold:
+        theirs = {keyid: root.keys[keyid].to_dict() for keyid in role.keyids}
+        if roles is None or known != theirs or roles.threshold < role.threshold:
             msg = "the signed targets delegate hash bins to keys that are not the release officers'"
             raise RefusedError(msg)
 
@@ -311,7 +311,7 @@ class Trust:
             signed, keyid = self._verified(canonical.loads(answer.body, max_bytes=MAX_DIRECTOR))
             self._fresh(signed, device, nonce)
             if "head" in signed:
-                witness.keep_head(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
+                audit_log_monitor.keep_head(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
             agreement.check_newest(signed["newest"])
             self._row(signed)
         except (InvalidError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -332,11 +332,11 @@ class Trust:
 
     def _kept(self, role: str, kind: type[_Signed]) -> _Signed:
         """Return a document that the last refresh verified: the one in memory, whatever the disk says by now."""
-        found = self._updater.verified(role) if self._updater is not None else None
-        if not isinstance(found, kind):
+        verified = self._updater.verified(role) if self._updater is not None else None
+        if not isinstance(verified, kind):
             msg = f"this device has verified no {role} metadata"
             raise RefusedError(msg)
-        return found
+        return verified
 
     # untyped: of any shape: its caller refuses what fails
     def _verified(self, document: Any) -> tuple[DirectorDocument, str]:

@@ -35,10 +35,10 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Operator, None] | None:
         """Return the signed-in operator, or None."""
-        found = super().authenticate(request)
-        if found is None or not isinstance(found[0], Operator) or not found[0].set_up:
+        authenticated = super().authenticate(request)
+        if authenticated is None or not isinstance(authenticated[0], Operator) or not authenticated[0].set_up:
             return None
-        return found
+        return authenticated
 
 
 def api_actor(request: Request) -> Actor:

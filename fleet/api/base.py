@@ -28,8 +28,8 @@ class _Bounded(serializers.CharField):
         """Return the text, or reject it if it is too long."""
         if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
-        found: str = super().run_validation(data)
-        return found
+        text: str = super().run_validation(data)
+        return text
 
 
 class Text(_Bounded):
@@ -76,7 +76,7 @@ def type_error(field: Any, value: object) -> Any:
     if value is None:
         return None  # the field itself decides whether null is allowed
     if isinstance(field, serializers.ListField) and isinstance(value, list):
-        return _errors_within(field, {str(place): one for place, one in enumerate(value[:MOST_LOOKED_AT])})
+        return _errors_within(field, {str(index): one for index, one in enumerate(value[:MOST_LOOKED_AT])})
     if isinstance(field, serializers.DictField) and isinstance(value, dict):
         return _errors_within(field, value)
     for kinds, wanted, word in JSON_TYPES:

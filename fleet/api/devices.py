@@ -250,8 +250,8 @@ class HardwareModels(View):
     @extend_schema(request=HardwareIn, responses={201: HardwareOut})
     def post(self, request: Request) -> Response:
         """Register a hardware model."""
-        made = hardware.register_model(actor=api_actor(request), **read_fields(request, HardwareIn))
-        return Response(HardwareOut(made).data, status=status.HTTP_201_CREATED)
+        created = hardware.register_model(actor=api_actor(request), **read_fields(request, HardwareIn))
+        return Response(HardwareOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class HardwareTelemetry(View):
@@ -294,8 +294,8 @@ class Devices(View):
         who, given = api_actor(request), read_fields(request, ChildIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
-        made = children.register_child(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
-        return one_device(made, status.HTTP_201_CREATED)
+        created = children.register_child(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
+        return one_device(created, status.HTTP_201_CREATED)
 
 
 class DeviceView(View):

@@ -89,15 +89,15 @@ def composed_example(name: str, schemas: Json) -> Json:
     given = given_examples().get(name.removeprefix("Patched"), {})
     if not isinstance(given, dict):
         return given
-    found = dict(given)
+    example = dict(given)
     for member, schema in schemas.get(name, {}).get("properties", {}).items():
-        if member in found:
+        if member in example:
             continue
         inner = _type_of(schema.get("items", schema))
         if inner and schemas[inner].get("type") == "object":
             value = composed_example(inner, schemas)
-            found[member] = [value] if "items" in schema else value
-    return {**found, "next": None} if name.endswith("Page") else found
+            example[member] = [value] if "items" in schema else value
+    return {**example, "next": None} if name.endswith("Page") else example
 
 
 def _type_of(schema: Json) -> str:

@@ -125,8 +125,8 @@ class DeviceCommands(View):
         """Queue a command for the device's next poll. If an identical command is pending, that command is returned."""
         who, given = api_actor(request), read_fields(request, CommandIn)
         device = selectors.get_device(actor=who, public_id=public_id)
-        made = commands.queue_command(actor=who, device=device, **given)
-        return Response(CommandOut(made).data, status=status.HTTP_201_CREATED)
+        created = commands.queue_command(actor=who, device=device, **given)
+        return Response(CommandOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class CommandsView(View):
@@ -226,12 +226,12 @@ class BehaviourView(View):
         """Return [tick, value] of each metric for the last ``ticks`` ticks, and the networks of the device."""
         who = api_actor(request)
         device = selectors.get_device(actor=who, public_id=public_id)
-        found = {
+        values = {
             "tick_s": settings.FLEET_DRIFT_TICK_S,
             "metrics": selectors.read_behaviour(device, int(asked_of(request).ticks)),
             "networks": selectors.source_networks(device),
         }
-        return Response(BehaviourOut(found).data)
+        return Response(BehaviourOut(values).data)
 
 
 class Groups(View):
@@ -246,8 +246,8 @@ class Groups(View):
     def post(self, request: Request) -> Response:
         """Create a device group."""
         given = read_fields(request, GroupIn)
-        made = groups.create(actor=api_actor(request), name=given["name"], query_text=given["query"])
-        return Response(GroupOut(made).data, status=status.HTTP_201_CREATED)
+        created = groups.create(actor=api_actor(request), name=given["name"], query_text=given["query"])
+        return Response(GroupOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class GroupView(View):

@@ -110,8 +110,8 @@ def page_answer(
     query = request.query_params
     limit, counted = _limit(query.get("limit", str(LIMIT))), _counted(query.get("count", "false"))
     cursor, fields = query.get("cursor"), order_of(rows)
-    wanted = rows_beyond(rows, fields, _decode(cursor, fields) if cursor else (), falling=fields == BY_AGE)
-    found = list(wanted[: limit + 1])
+    beyond = rows_beyond(rows, fields, _decode(cursor, fields) if cursor else (), falling=fields == BY_AGE)
+    found = list(beyond[: limit + 1])
     shown = found[:limit]
     body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
     if len(found) > limit:

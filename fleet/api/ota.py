@@ -137,8 +137,8 @@ class TrustKeys(View):
     @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
     def post(self, request: Request) -> Response:
         """Register a trust key."""
-        made = trust_keys.add(actor=api_actor(request), **read_fields(request, TrustKeyIn))
-        return Response(TrustKeyOut(made).data, status=status.HTTP_201_CREATED)
+        created = trust_keys.add(actor=api_actor(request), **read_fields(request, TrustKeyIn))
+        return Response(TrustKeyOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class Bundles(View):
@@ -155,8 +155,8 @@ class Bundles(View):
     def post(self, request: Request) -> Response:
         """Upload a bundle as multipart: the part ``manifest`` (bundle.json) and one part ``files`` per payload."""
         manifest, files = bundle_parts(request)
-        made = bundles.upload(actor=api_actor(request), manifest=manifest, files=files)
-        return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
+        created = bundles.upload(actor=api_actor(request), manifest=manifest, files=files)
+        return Response(BundleOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class BundleView(View):
@@ -189,7 +189,7 @@ class FitOut(Output):
     ) -> list[dict[str, Any]]:  # untyped: the API document repeats the type hint
         """Return for each hardware model whether the model is compatible, and why not, by the current data of both."""
         known = self.context.get("released")
-        found = [
+        models = [
             (model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()
         ]
         return [
@@ -199,7 +199,7 @@ class FitOut(Output):
                 "reasons": [reason.to_dict() for reason in why],
                 "arena": fitting.bundle_facts(bundle, model).get("arena"),
             }
-            for model, why in found
+            for model, why in models
         ]
 
 
@@ -226,8 +226,8 @@ class Releases(View):
         """Prepare the release of a bundle: two officers must sign it."""
         who, given = api_actor(request), read_fields(request, ReleaseIn)
         bundle = bundle_rows.get_bundle(actor=who, public_id=given["bundle"])
-        made = releases.prepare_release(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
-        return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
+        created = releases.prepare_release(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
+        return Response(ReleaseOut(created).data, status=status.HTTP_201_CREATED)
 
 
 class ReleaseView(View):

@@ -93,17 +93,17 @@ class RolloutOut(Output):
 
     def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
         """Return waves, device counts by group, and failures by cause."""
-        found = self.context["progress"][rollout.pk]
+        progress = self.context["progress"][rollout.pk]
         return {
-            "devices": found.devices,
-            "step": found.step.facts if found.step else None,
-            "groups": found.groups,
-            "budget": found.budget,
-            "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
-            "waves": WaveOut(found.waves, many=True).data,
+            "devices": progress.devices,
+            "step": progress.step.facts if progress.step else None,
+            "groups": progress.groups,
+            "budget": progress.budget,
+            "failures": [{"cause": cause, "devices": number} for cause, number in progress.causes],
+            "waves": WaveOut(progress.waves, many=True).data,
             "patches": [
-                {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
-                for one in self.context["patches"][rollout.pk]
+                {"format": patch.format, "tried": patch.tried, "failed": patch.failed, "off": patch.is_off}
+                for patch in self.context["patches"][rollout.pk]
             ],
         }
 
@@ -165,7 +165,7 @@ class Rollouts(View):
     def post(self, request: Request) -> Response:
         """Create a rollout. Start it with a separate call."""
         who, given = api_actor(request), read_fields(request, RolloutIn)
-        made = rollouts.create(
+        rollout = rollouts.create(
             actor=who,
             name=given["name"],
             release=bundle_rows.get_release(actor=who, public_id=given["release"]),
@@ -173,7 +173,7 @@ class Rollouts(View):
             thresholds=Thresholds(given["success_permille"], given["error_permille"]),
             target=given["target"],
         )
-        return Response(RolloutOut(made, context=_standing([made])).data, status=status.HTTP_201_CREATED)
+        return Response(RolloutOut(rollout, context=_standing([rollout])).data, status=status.HTTP_201_CREATED)
 
 
 class RolloutView(View):

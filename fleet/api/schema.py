@@ -56,12 +56,12 @@ class Document(AutoSchema):
     def _map_basic_serializer(self, serializer: object, direction: str) -> dict[str, object]:
         """Return the schema of a serializer; the schema of an input allows no additional members."""
         # untyped: the library has no types here
-        found: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # the library's
-        if isinstance(serializer, Input) and found.get("properties"):
-            found["additionalProperties"] = False
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # the library's
+        if isinstance(serializer, Input) and schema.get("properties"):
+            schema["additionalProperties"] = False
             for name, field in serializer.fields.items():
-                _demand_text(field, found["properties"][name])
-        return found
+                _demand_text(field, schema["properties"][name])
+        return schema
 
     def get_extensions(self) -> dict[str, object]:
         """Return the extension that lists the roles that may call the operation."""

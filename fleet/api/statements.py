@@ -185,8 +185,8 @@ class Floors(View):
         who, given = api_actor(request), read_fields(request, FloorIn)
         hardware = devices.hardware_model(actor=who, name=given["hardware_model"])
         wanted = {"component": given["component"], "counter": given["counter"]}
-        made = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
-        return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)
+        statement = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
+        return Response(StatementOut(statement).data, status=status.HTTP_201_CREATED)
 
 
 class Renewals(View):
@@ -196,5 +196,5 @@ class Renewals(View):
     def post(self, request: Request) -> Response:
         """Prepare a one-year renewal of targets and bins. Officers that the current TUF root lists must sign it."""
         who, given = api_actor(request), read_fields(request, RenewalIn)
-        made = upkeep.renew_targets(actor=who, bit_length=given["bits"])
-        return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)
+        statement = upkeep.renew_targets(actor=who, bit_length=given["bits"])
+        return Response(StatementOut(statement).data, status=status.HTTP_201_CREATED)

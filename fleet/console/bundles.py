@@ -35,8 +35,8 @@ def bundle_list(request: HttpRequest) -> HttpResponse:
             msg = "The manifest is missing, empty or larger than 1 MiB. Choose bundle.json and the files listed in it."
             raise InvalidError(msg)
         files = files_by_path(request.FILES.getlist("files"))
-        made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
-        address = reverse("console:bundle", args=[made.public_id])
+        bundle = bundles.upload(actor=who, manifest=manifest.read(), files=files)
+        address = reverse("console:bundle", args=[bundle.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
     wanted = asked_filter(request, rows.BundleFilter)
     page = cut_page(request, rows.list_bundles(actor=who, wanted=wanted))

@@ -164,19 +164,19 @@ def _components(device: Device) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name in sorted(set(reported) | set(desired)):
         runs, wish = reported.get(name, {}), desired.get(name, {})
-        wanted = wish.get("version")
-        behind = bool(wanted) and wanted != runs.get("version")
+        version = wish.get("version")
+        behind = bool(version) and version != runs.get("version")
         rows.append({"name": name, "reported": runs, "desired": wish, "behind": behind})
     return rows
 
 
-def _chart(device: Device, wanted: str) -> dict[str, object]:
+def _chart(device: Device, metric: str) -> dict[str, object]:
     """Return the points of one metric, its usual range, and the names of all available metrics."""
-    found = selectors.read_behaviour(device, CHART_TICKS)
-    names = sorted(found)
-    first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")
+    behaviour = selectors.read_behaviour(device, CHART_TICKS)
+    names = sorted(behaviour)
+    first = next((name for name in (metric, *METRICS) if name in names), names[0] if names else "")
     seconds = settings.FLEET_DRIFT_TICK_S
-    points = found.get(first, [])
+    points = behaviour.get(first, [])
     band = baselines.usual_band(device, first) if first else None
     return {
         "names": names,

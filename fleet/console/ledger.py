@@ -35,15 +35,15 @@ def audit_log(request: HttpRequest) -> HttpResponse:
 
 def object_names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
     """Return the names of the objects and devices in audit-log entries, by key, in at most three queries."""
-    wanted: dict[str, set[UUID]] = {"device": set(), "rollout": set(), "bundle": set()}
+    ids_by_kind: dict[str, set[UUID]] = {"device": set(), "rollout": set(), "bundle": set()}
     for entry in entries:
         detailed = ("device", str(entry.detail.get("device", "")))
         for kind, key in ((entry.object_kind, entry.object_key), (entry.actor_kind, entry.actor_key), detailed):
-            if kind in wanted and (read := _uuid(key)):
-                wanted[kind].add(read)
-    found = devices.device_names(actor=who, public_ids=wanted["device"])
-    found |= rollouts.rollout_names(actor=who, public_ids=wanted["rollout"])
-    return found | bundles.bundle_names(actor=who, public_ids=wanted["bundle"])
+            if kind in ids_by_kind and (read := _uuid(key)):
+                ids_by_kind[kind].add(read)
+    names = devices.device_names(actor=who, public_ids=ids_by_kind["device"])
+    names |= rollouts.rollout_names(actor=who, public_ids=ids_by_kind["rollout"])
+    return names | bundles.bundle_names(actor=who, public_ids=ids_by_kind["bundle"])
 
 
 def _uuid(text: str) -> UUID | None:

@@ -40,8 +40,8 @@ def cut_page(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...]
     backward = "before" in request.GET
     mark = request.GET.get("before" if backward else "after", "")
     falling = (fields == BY_AGE) != backward
-    wanted = rows_beyond(rows, fields, _read(mark, fields) if mark else (), falling=falling)
-    found = list(wanted[: PAGE + 1])
+    beyond = rows_beyond(rows, fields, _read(mark, fields) if mark else (), falling=falling)
+    found = list(beyond[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     if backward:
         found.reverse()
@@ -69,7 +69,7 @@ def _read(mark: str, fields: tuple[str, ...]) -> list[str | int | datetime]:
         msg = "The page cursor in this address is invalid. Open the list again from its first page."
         raise InvalidError(msg) from error
     kinds = [str if name == "name" else int for name in fields]
-    if not isinstance(read, list) or [type(one) for one in read] != kinds or abs(read[-1]) >= MOST:
+    if not isinstance(read, list) or [type(value) for value in read] != kinds or abs(read[-1]) >= MOST:
         msg = "The page cursor in this address belongs to another list. Open the list again from its first page."
         raise InvalidError(msg)
     return [read_time(read[0]), read[1]] if fields == BY_END else read

@@ -99,6 +99,6 @@ def _address(request: HttpRequest) -> str:
 
 
 def _next(request: HttpRequest) -> str:
-    wanted = request.GET.get("next", "")
-    allowed = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=True)
-    return wanted if allowed else reverse("console:overview")
+    address = request.GET.get("next", "")
+    allowed = url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=True)
+    return address if allowed else reverse("console:overview")

@@ -132,16 +132,16 @@ def rollout_plan(request: HttpRequest) -> HttpResponse:
         WavePlan(share=_number(request, "second") * 10, soak_s=soak),
         WavePlan(share=1000, soak_s=soak),
     ]
-    made = rollouts.create(
+    rollout = rollouts.create(
         actor=who,
         name=request.POST.get("name", "").strip(),
         release=bundle_rows.get_release(actor=who, public_id=request.POST.get("release", "")),
         waves=waves,
         thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )
-    back = reverse("console:rollout", args=[made.public_id])
+    back = reverse("console:rollout", args=[rollout.public_id])
     said = "Rollout planned. Start it when you are ready."
-    if made.state == State.PREPARING:
+    if rollout.state == State.PREPARING:
         said = "Rollout planned. You can start it when device selection is complete."
     return run_form(request, said, back, lambda: None)
 

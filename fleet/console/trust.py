@@ -92,8 +92,8 @@ def certificate_list(request: HttpRequest) -> HttpResponse:
 def _ending(who: Actor, days: int) -> tuple[int, bool]:
     """Return how many certificates expire within that many days without a replacement, and whether there are more."""
     rows = devices.list_device_certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days)))
-    found = rows[: MOST_ENDING + 1].count()
-    return min(found, MOST_ENDING), found > MOST_ENDING
+    count = rows[: MOST_ENDING + 1].count()
+    return min(count, MOST_ENDING), count > MOST_ENDING
 
 
 def _trees(

@@ -42,8 +42,8 @@ def choose_range(headers: dict[str, str], size: int, etag: str) -> ByteRange:
         return ByteRange(412, 0, 0)
     if {etag, f"W/{etag}", "*"} & _tags(headers.get("if-none-match", "")):
         return ByteRange(304, 0, 0)
-    wanted = headers.get("range", "")
-    match = _RANGE.fullmatch(wanted.strip())
+    field = headers.get("range", "")
+    match = _RANGE.fullmatch(field.strip())
     first, last = match.groups() if match is not None else ("", "")
     backwards = bool(first and last) and int(last) < int(first)  # not a valid range, so ignored (RFC 9110, 14.1.1)
     if first == last == "" or backwards or headers.get("if-range", etag) != etag:

@@ -48,7 +48,7 @@ class Proxies:
 
     def __init__(self, listed: Iterable[str], form: str) -> None:
         try:
-            self._listed: list[IPv4Network | IPv6Network] = [ip_network(one, strict=False) for one in listed]
+            self._listed: list[IPv4Network | IPv6Network] = [ip_network(network, strict=False) for network in listed]
         except ValueError as error:
             msg = f"FLEET_PROXIES must be a comma-separated list of addresses and networks: {error}."
             raise InvalidError(msg) from error
@@ -82,7 +82,7 @@ class Proxies:
 
     def _lists(self, address: str) -> bool:
         try:
-            return any(ip_address(address) in one for one in self._listed)
+            return any(ip_address(address) in network for network in self._listed)
         except ValueError:
             return False
 

@@ -14,12 +14,12 @@ from devices.services import presence
 from fleet.gateway import blobs, client_cert_header, codec, connection, device_api_v1
 from fleet.gateway.client_cert_header import Proxies
 from fleet.gateway.connection import DeviceConnections
-from fleet.gateway.ddi import dialect as ddi
-from fleet.gateway.est import dialect as est
+from fleet.gateway.ddi import adapter as ddi
+from fleet.gateway.est import adapter as est
 from fleet.gateway.limiter import Asker, Limiter
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.poll_cache_sync import Follower
-from fleet.gateway.protocol import BY_KIND, DeviceRequest, Dialect, Reply, ResponseOutcome, TransportPeer
+from fleet.gateway.protocol import BY_KIND, DeviceRequest, ProtocolAdapter, Reply, ResponseOutcome, TransportPeer
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from fleet.wire import limits, rates
@@ -29,7 +29,7 @@ from fleet.wire.networks import FORWARDED, Trusted
 from pki.kernel import ids
 from pki.kernel.errors import DomainError, LimitedError
 
-DIALECTS = (
+ADAPTERS = (
     (device_api_v1.answer_device_api, codec.encode_refusal),
     (est.answer_est, est.render_est_refusal),
     (ddi.answer_ddi, ddi.render_ddi_refusal),
@@ -74,7 +74,7 @@ class DeviceListener:
     def __init__(self) -> None:
         proxies = Proxies(settings.FLEET_PROXIES, settings.FLEET_PROXY_FORM)
         trusted = Trusted(settings.FLEET_PROXIES)
-        behind = tuple((_behind(proxies, trusted, dialect), render) for dialect, render in DIALECTS)
+        behind = tuple((_behind(proxies, trusted, adapter), render) for adapter, render in ADAPTERS)
         self._workers = Workers("device-door", behind)
         self._limiter = Limiter(self._workers, trusted)
         self._table, self._answers = PollCache(), Answers()
@@ -177,13 +177,13 @@ class DeviceListener:
         self._clock = asyncio.create_task(each_second(self._table, self._answers, write))
 
 
-def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
+def _behind(proxies: Proxies, trusted: Trusted, adapter: ProtocolAdapter) -> ProtocolAdapter:
     """Wrap a protocol adapter so that it accepts certificates from listed proxies only."""
 
     def answer(request: DeviceRequest) -> Reply | None:
         peer = proxies.peer(request.claims, request.peer) if request.claims else request.peer
         address = trusted.client_of(peer.address, request.forwarded)
-        return dialect(replace(request, peer=replace(peer, address=address), claims=()))
+        return adapter(replace(request, peer=replace(peer, address=address), claims=()))
 
     return answer
 

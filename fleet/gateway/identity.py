@@ -63,9 +63,9 @@ def authenticate_device(request: DeviceRequest, domain: TrustDomain, via: str, *
     how = certificate_status(certificate, clock.now())
     if how is not CertificateStanding.GOOD and not (renewing and how is CertificateStanding.RENEWABLE):
         raise DeniedError(_REASONS[how])
-    found = _active(certificate)
+    device = _active(certificate)
     return Identified(
-        found, certificate, actors.device_actor(domain.slug, found.key, via=via, request_id=request_id.get())
+        device, certificate, actors.device_actor(domain.slug, device.key, via=via, request_id=request_id.get())
     )
 
 
@@ -88,12 +88,12 @@ def get_child(who: Identified, public_id: str, via: str) -> Identified:
     Raises:
         DeniedError: it is not behind this gateway; the error does not reveal whether it exists.
     """
-    found = device_behind(who.device, public_id)
-    if found is None:
+    child = device_behind(who.device, public_id)
+    if child is None:
         msg = "No device in service with this id is registered behind this gateway."
         raise DeniedError(msg)
-    actor = actors.device_actor(who.actor.domain, found.key, via=via, request_id=request_id.get())
-    return Identified(found, who.certificate, actor)
+    actor = actors.device_actor(who.actor.domain, child.key, via=via, request_id=request_id.get())
+    return Identified(child, who.certificate, actor)
 
 
 def domain_by_host(host: str) -> TrustDomain:
@@ -122,8 +122,8 @@ def domain_by_slug(slug: str) -> TrustDomain:
 
 
 def _active(certificate: Certificate) -> Device:
-    found = device_of_certificate(certificate)
-    if found is None or found.state != Device.State.ACTIVE:
-        msg = "The device is out of service." if found else "The device is no longer registered."
+    device = device_of_certificate(certificate)
+    if device is None or device.state != Device.State.ACTIVE:
+        msg = "The device is out of service." if device else "The device is no longer registered."
         raise DeniedError(msg)
-    return found
+    return device

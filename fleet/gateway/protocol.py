@@ -144,18 +144,18 @@ def check_words(request: DeviceRequest) -> None:
         intake.read_text(value, f"query {intake.shown_name(intake.check_identifier(name, 'query'))}")
 
 
-Dialect = Callable[[DeviceRequest], Reply | None]
+ProtocolAdapter = Callable[[DeviceRequest], Reply | None]
 Renderer = Callable[[DeviceRequest, ResponseOutcome, DomainError], Reply]
 
 
-def answer_request(request: DeviceRequest, dialects: tuple[tuple[Dialect, Renderer], ...]) -> Reply:
+def answer_request(request: DeviceRequest, adapters: tuple[tuple[ProtocolAdapter, Renderer], ...]) -> Reply:
     """Dispatch to the first protocol adapter that handles the path. Convert refusals into its error format.
 
     An unexpected error becomes "internal" with the request's id. Its cause goes to the log only.
     """
-    for dialect, render in dialects:
+    for adapter, render in adapters:
         try:
-            reply = dialect(request)
+            reply = adapter(request)
         except DomainError as error:
             return render(request, BY_KIND[error.kind], error)
         except UNSTORABLE as error:

@@ -18,7 +18,7 @@ THREADS = 4
 MOST_WAITING = 512
 #: Retry-After of rejected requests in seconds, with jitter so that they do not return together
 COME_AGAIN = (3, 15)
-Dialects = tuple[tuple[protocol.Dialect, protocol.Renderer], ...]
+ProtocolAdapters = tuple[tuple[protocol.ProtocolAdapter, protocol.Renderer], ...]
 
 
 class Workers:
@@ -26,12 +26,12 @@ class Workers:
 
     Args:
         name: name of the threads.
-        dialects: protocol adapters of the transport.
+        adapters: protocol adapters of the transport.
     """
 
-    def __init__(self, name: str, dialects: Dialects) -> None:
+    def __init__(self, name: str, adapters: ProtocolAdapters) -> None:
         self._pool = ThreadPoolExecutor(THREADS, name)
-        self._dialects = dialects
+        self._adapters = adapters
         self._waiting = 0
 
     async def answer(self, request: DeviceRequest) -> Reply:
@@ -58,7 +58,7 @@ class Workers:
         token = request_id.set(identifier)
         close_old_connections()
         try:
-            return protocol.answer_request(request, self._dialects)
+            return protocol.answer_request(request, self._adapters)
         finally:
             request_id.reset(token)
             if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):

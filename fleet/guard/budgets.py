@@ -13,5 +13,5 @@ PERCENT = 1
 
 def may_quarantine(device: Device) -> bool:
     """Return whether one more device of this hardware model may be quarantined automatically now."""
-    recent, kin = quarantined_since(device, clock.now() - WINDOW)
-    return recent < max(1, kin * PERCENT // 100)
+    recent, same_model = quarantined_since(device, clock.now() - WINDOW)
+    return recent < max(1, same_model * PERCENT // 100)

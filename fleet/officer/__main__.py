@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fleet.officer import authority, describe, keys, metadata, rootlines
+from fleet.officer import authority, describe, keys, metadata, root_summary
 from fleet.officer.signing_requests.compare import check_request
 from fleet.officer.signing_requests.read import SigningRequest, read_request
 from fleet.officer.signing_requests.sign import remember_versions, seen_versions, sign_request
@@ -37,81 +37,81 @@ def _parser() -> argparse.ArgumentParser:
     acts = parser.add_subparsers(required=True)
 
     def act(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        made = acts.add_parser(name, help=text)
-        made.set_defaults(run=run)
-        return made
+        subparser = acts.add_parser(name, help=text)
+        subparser.set_defaults(run=run)
+        return subparser
 
-    made = act("keygen", _keygen, "create an officer's key pair")
-    made.add_argument("--out", type=Path, required=True, help="folder for the key pair")
-    made.add_argument("--name", required=True, help="name of the officer")
-    made.add_argument("--p256", action="store_true", help="P-256 key, which can also sign SUIT manifests")
-    made.add_argument("--pkcs11", metavar="MODULE", default="", help="create it in a PKCS#11 token: library path")
-    made.add_argument("--token", default="", help="label of the token; requires --pkcs11")
-    made = act("ca-root", _ca_root, "create the offline root CA")
-    made.add_argument("--out", type=Path, required=True, help="folder for the root CA")
-    made.add_argument("--name", required=True, help="common name of the root CA")
-    made = act("ca-issue", _ca_issue, "certify an issuing CA from its certificate request")
-    made.add_argument("--root", type=Path, required=True, help="folder of the root CA")
-    made.add_argument("--csr", type=Path, required=True, help="certificate request of the issuing CA")
-    made.add_argument("--permit-dns", action="append", default=[], help="restrict the CA to this DNS subtree")
-    made.add_argument("--out", type=Path, required=True, help="file for the certificate")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    made = act("ca-cross", _ca_cross, "cross-certify another root CA for a rollover")
-    made.add_argument("--root", type=Path, required=True, help="folder of the root CA that signs")
-    made.add_argument("--other", type=Path, required=True, help="certificate of the other root CA")
-    made.add_argument("--out", type=Path, required=True, help="file for the cross-certificate")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    subparser = act("keygen", _keygen, "create an officer's key pair")
+    subparser.add_argument("--out", type=Path, required=True, help="folder for the key pair")
+    subparser.add_argument("--name", required=True, help="name of the officer")
+    subparser.add_argument("--p256", action="store_true", help="P-256 key, which can also sign SUIT manifests")
+    subparser.add_argument("--pkcs11", metavar="MODULE", default="", help="create it in a PKCS#11 token: library path")
+    subparser.add_argument("--token", default="", help="label of the token; requires --pkcs11")
+    subparser = act("ca-root", _ca_root, "create the offline root CA")
+    subparser.add_argument("--out", type=Path, required=True, help="folder for the root CA")
+    subparser.add_argument("--name", required=True, help="common name of the root CA")
+    subparser = act("ca-issue", _ca_issue, "certify an issuing CA from its certificate request")
+    subparser.add_argument("--root", type=Path, required=True, help="folder of the root CA")
+    subparser.add_argument("--csr", type=Path, required=True, help="certificate request of the issuing CA")
+    subparser.add_argument("--permit-dns", action="append", default=[], help="restrict the CA to this DNS subtree")
+    subparser.add_argument("--out", type=Path, required=True, help="file for the certificate")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    subparser = act("ca-cross", _ca_cross, "cross-certify another root CA for a rollover")
+    subparser.add_argument("--root", type=Path, required=True, help="folder of the root CA that signs")
+    subparser.add_argument("--other", type=Path, required=True, help="certificate of the other root CA")
+    subparser.add_argument("--out", type=Path, required=True, help="file for the cross-certificate")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _signing(act)
     _requests(act)
     return parser
 
 
 def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
-    made = act("tuf-root", _tuf_root, "create and sign the first TUF root")
-    made.add_argument(
+    subparser = act("tuf-root", _tuf_root, "create and sign the first TUF root")
+    subparser.add_argument(
         "--officer", type=Path, action="append", required=True, help="public key file of an officer; may be repeated"
     )
-    made.add_argument("--online", type=Path, required=True, help="output of `manage.py release online-keys`")
-    made.add_argument(
+    subparser.add_argument("--online", type=Path, required=True, help="output of `manage.py release online-keys`")
+    subparser.add_argument(
         "--key", type=Path, action="append", required=True, help="key file of an officer; may be repeated"
     )
-    made.add_argument("--out", type=Path, required=True, help="file for the signed root")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    made = act(
+    subparser.add_argument("--out", type=Path, required=True, help="file for the signed root")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    subparser = act(
         "tuf-next-root", _tuf_next_root, "create and sign the next TUF root, with new online keys or new officers"
     )
-    made.add_argument("--root", type=Path, required=True, help="the current TUF root")
-    made.add_argument("--online", type=Path, help="output of `manage.py release online-keys --next`")
+    subparser.add_argument("--root", type=Path, required=True, help="the current TUF root")
+    subparser.add_argument("--online", type=Path, help="output of `manage.py release online-keys --next`")
     text = "public key file of each officer of the new root; omit it to keep the current officers"
-    made.add_argument("--officer", type=Path, action="append", default=[], help=text)
-    made.add_argument(
+    subparser.add_argument("--officer", type=Path, action="append", default=[], help=text)
+    subparser.add_argument(
         "--key", type=Path, action="append", required=True, help="key file of an officer; may be repeated"
     )
-    made.add_argument("--out", type=Path, required=True, help="file for the signed root")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    made = act("tuf-targets", _tuf_targets, "create and sign the first TUF targets and their hash bins")
-    made.add_argument("--root", type=Path, required=True, help="the TUF root that lists the officers")
-    made.add_argument(
+    subparser.add_argument("--out", type=Path, required=True, help="file for the signed root")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    subparser = act("tuf-targets", _tuf_targets, "create and sign the first TUF targets and their hash bins")
+    subparser.add_argument("--root", type=Path, required=True, help="the TUF root that lists the officers")
+    subparser.add_argument(
         "--key", type=Path, action="append", required=True, help="key file of an officer; may be repeated"
     )
-    made.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS hash bins (default: 8)")
-    made.add_argument("--out", type=Path, required=True, help="file for the signed targets and bins")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    made = act("show-root", _show_root, "show the officers and keys of a TUF root, and what changes")
-    made.add_argument("shown", type=Path, help="file of the TUF root")
-    made.add_argument("--root", type=Path, help="your own copy of the previous root")
+    subparser.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS hash bins (default: 8)")
+    subparser.add_argument("--out", type=Path, required=True, help="file for the signed targets and bins")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    subparser = act("show-root", _show_root, "show the officers and keys of a TUF root, and what changes")
+    subparser.add_argument("shown", type=Path, help="file of the TUF root")
+    subparser.add_argument("--root", type=Path, help="your own copy of the previous root")
 
 
 def _requests(act: Callable[..., argparse.ArgumentParser]) -> None:
-    made = act("show", _show, "show what a signing request changes")
-    made.add_argument("prepared", type=Path, help="file of the signing request")
-    _proofs(made)
-    made = act("sign", _sign, "sign a signing request: a release, a withdrawal, counter floors or a renewal")
-    made.add_argument("--key", type=Path, required=True, help="key file of the officer")
-    made.add_argument("--in", dest="prepared", type=Path, required=True, help="file of the signing request")
-    made.add_argument("--out", type=Path, required=True, help="file for the signature")
-    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    _proofs(made)
+    subparser = act("show", _show, "show what a signing request changes")
+    subparser.add_argument("prepared", type=Path, help="file of the signing request")
+    _proofs(subparser)
+    subparser = act("sign", _sign, "sign a signing request: a release, a withdrawal, counter floors or a renewal")
+    subparser.add_argument("--key", type=Path, required=True, help="key file of the officer")
+    subparser.add_argument("--in", dest="prepared", type=Path, required=True, help="file of the signing request")
+    subparser.add_argument("--out", type=Path, required=True, help="file for the signature")
+    subparser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    _proofs(subparser)
 
 
 def _proofs(parser: argparse.ArgumentParser) -> None:
@@ -122,16 +122,16 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(given: argparse.Namespace) -> None:
-    place = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
-    path = keys.generate_key(given.out, given.name, p256=given.p256, place=place)
+    address = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
+    path = keys.generate_key(given.out, given.name, p256=given.p256, address=address)
     name, key = keys.load_officer(path)
     print("\n".join([str(path), f"{name}: {root_keys.describe_key(key.to_dict())}"]))
 
 
 def _ca_root(given: argparse.Namespace) -> None:
     path = authority.make_root_ca(given.out, given.name)
-    made = x509.load_pem_x509_certificate(path.read_bytes())
-    print("\n".join([str(path), "New root CA:", *authority.certificate_lines(made)]))
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    print("\n".join([str(path), "New root CA:", *authority.certificate_lines(certificate)]))
 
 
 def _ca_issue(given: argparse.Namespace) -> None:
@@ -149,28 +149,28 @@ def _certify(given: argparse.Namespace, certification: authority.Certification) 
 
 def _tuf_root(given: argparse.Namespace) -> None:
     document = metadata.make_root(given.officer, _json(given.online))
-    _ask(given, rootlines.root_lines(document.signed, None))
+    _ask(given, root_summary.root_lines(document.signed, None))
     _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_next_root(given: argparse.Namespace) -> None:
     present = given.root.read_bytes()
     document = metadata.make_next_root(present, _json(given.online) if given.online else {}, given.officer)
-    _ask(given, rootlines.root_lines(document.signed, metadata.read_root(present).signed))
+    _ask(given, root_summary.root_lines(document.signed, metadata.read_root(present).signed))
     _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_targets(given: argparse.Namespace) -> None:
     root = given.root.read_bytes()
     end = f"{clock.now() + metadata.LIFE:%Y-%m-%d}"
-    _ask(given, rootlines.targets_lines(metadata.read_root(root).signed, 2**given.bits, end))
+    _ask(given, root_summary.targets_lines(metadata.read_root(root).signed, 2**given.bits, end))
     _write(given.out, metadata.first_targets(root, given.key, given.bits))
 
 
 def _show_root(given: argparse.Namespace) -> None:
     new = metadata.read_root(given.shown.read_bytes()).signed
     old = metadata.read_root(given.root.read_bytes()).signed if given.root else None
-    print("\n".join(rootlines.root_lines(new, old)))
+    print("\n".join(root_summary.root_lines(new, old)))
     root_keys.check_root_keys(new.to_dict(), root_keys.read_root_keys(old.to_dict()).online_identities() if old else ())
 
 

@@ -69,7 +69,7 @@ class Certification:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
         builder = builder.add_extension(identifier, critical=False)
         if self.permitted:
-            trees = x509.NameConstraints([x509.DNSName(one) for one in self.permitted], None)
+            trees = x509.NameConstraints([x509.DNSName(name) for name in self.permitted], None)
             builder = builder.add_extension(trees, critical=True)
         return builder.sign(self.signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
@@ -78,11 +78,11 @@ def certificate_lines(certificate: x509.Certificate) -> list[str]:
     """Return the subject, key, validity and digest of a certificate, line by line."""
     began, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     digest = certificate.fingerprint(hashes.SHA256()).hex()
-    found = [
+    lines = [
         *_facts(certificate.subject, accept_key(certificate.public_key()), began, ends),
         f"  certificate: SHA-256 {digest}",
     ]
-    return [make_printable(line) for line in found]
+    return [make_printable(line) for line in lines]
 
 
 def _facts(subject: x509.Name, key: PublicKey, begins: datetime, ends: datetime) -> list[str]:

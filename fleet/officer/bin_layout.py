@@ -18,13 +18,13 @@ def find_misplaced(kind: str, documents: Documents, before: Documents) -> list[s
         before: the current documents of the same roles, and always the current targets.
     """
     present = _bins(before)
-    wanted = _bins(documents) if Targets.type in documents else present
-    if present is None or wanted is None:
+    layout = _bins(documents) if Targets.type in documents else present
+    if present is None or layout is None:
         return ["Its targets do not define the hash bins."]
-    found = [*_strays(before, present), *_strays(documents, wanted)]
+    troubles = [*_bin_troubles(before, present), *_bin_troubles(documents, layout)]
     if kind == "renewal":
-        return [*found, *_missing(documents, wanted), *_missing(before, present)]
-    return found if present.to_dict() == wanted.to_dict() else [*found, "It changes the layout of the hash bins."]
+        return [*troubles, *_missing(documents, layout), *_missing(before, present)]
+    return troubles if present.to_dict() == layout.to_dict() else [*troubles, "It changes the layout of the hash bins."]
 
 
 def _bins(documents: Documents) -> SuccinctRoles | None:
@@ -37,12 +37,16 @@ def _missing(documents: Documents, roles: SuccinctRoles) -> list[str]:
     return [] if set(documents) == whole else ["A renewal must include the targets and all hash bins."]
 
 
-def _strays(documents: Documents, roles: SuccinctRoles) -> list[str]:
+def _bin_troubles(documents: Documents, roles: SuccinctRoles) -> list[str]:
     names = set(roles.get_roles())
-    return [trouble for role, document in documents.items() if (trouble := _stray(role, document.signed, roles, names))]
+    return [
+        trouble
+        for role, document in documents.items()
+        if (trouble := _bin_trouble(role, document.signed, roles, names))
+    ]
 
 
-def _stray(role: str, signed: Targets, roles: SuccinctRoles, names: set[str]) -> str:
+def _bin_trouble(role: str, signed: Targets, roles: SuccinctRoles, names: set[str]) -> str:
     if role == Targets.type:
         return "Its targets list files directly; only hash bins may list files." if signed.targets else ""
     if role not in names or signed.unrecognized_fields != {BIN_FIELD: role} or signed.delegations:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer.authority import certificate_lines
-from fleet.officer.bundlelines import bundle_lines
+from fleet.officer.bundle_summary import bundle_lines
 from fleet.officer.signing_requests.compare import RequestedChange
 from fleet.officer.signing_requests.read import COMPOSITE, CONFIG, MAX_BUNDLE, SigningRequest, read_bundle_document
 from ota.contract import composite, orders
@@ -68,13 +68,13 @@ def compare_release(change: RequestedChange, folder: Path) -> None:
     try:
         own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=MAX_BUNDLE)
         digest = hashlib.sha256(canonical.dumps(own)).hexdigest()
-        wanted = {target.hashes.get("sha256") for target in change.added.values()}
+        digests = {target.hashes.get("sha256") for target in change.added.values()}
         listed = own["files"] if isinstance(own, dict) else []
         wrong = [item["path"] for item in listed if _digest(folder / item["path"]) != item["sha256"]]
     except (OSError, KeyError, TypeError) as error:
         msg = f"Your own copy of the bundle cannot be read: {error}"
         raise InvalidError(msg) from error
-    if wanted != {digest} or wrong:
+    if digests != {digest} or wrong:
         msg = f"Do not sign this request: what it releases differs from your own copy of the bundle in {folder}."
         raise InvalidError(msg)
 
@@ -134,8 +134,8 @@ def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: shown as it i
         yield f"    devices MOVE to the server at {content['server']}"
     elif "server" in content:
         yield "    devices MOVE BACK to their factory server"
-    for one in content.get("wipe", []):
-        yield f"    ERASES the device {one}: it loses its key and must be enrolled again"
+    for device in content.get("wipe", []):
+        yield f"    ERASES the device {device}: it loses its key and must be enrolled again"
     for name, sealed in content.get("secrets", {}).items():
         digest = hashlib.sha256(str(sealed).encode()).hexdigest()
         yield f"    delivers the secret {name}, encrypted for devices (SHA-256 {digest})"

@@ -22,14 +22,14 @@ MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"
 
 
-def generate_key(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddress | None = None) -> Path:
+def generate_key(folder: Path, name: str, *, p256: bool = False, address: TokenKeyAddress | None = None) -> Path:
     """Create a key pair and return the path of the public key file.
 
     Args:
         folder: folder of the key files.
         name: name of the officer.
         p256: create a P-256 key instead of Ed25519; it can also sign SUIT manifests for microcontrollers.
-        place: create the key in this PKCS#11 token (P-256); the key file then only names the token.
+        address: create the key in this PKCS#11 token (P-256); the key file then only names the token.
 
     Raises:
         ConflictError: a key of that name exists.
@@ -41,9 +41,9 @@ def generate_key(folder: Path, name: str, *, p256: bool = False, place: TokenKey
         msg = f"{private} already exists and is not overwritten. Choose another name or folder."
         raise ConflictError(msg)
     files.private_folder(folder)
-    if place is not None:
-        half = SSlibKey.from_crypto(token.generate_in_token(place))
-        files.write_private(private, place.to_json())
+    if address is not None:
+        half = SSlibKey.from_crypto(token.generate_in_token(address))
+        files.write_private(private, address.to_json())
     else:
         key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
         form = serialization.PrivateFormat.PKCS8
@@ -117,11 +117,11 @@ def online_key(facts: Any, people: set[str]) -> SSlibKey:  # untyped: anything b
     except (KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "An online key is not an Ed25519 key. Nothing was signed."
         raise InvalidError(msg) from error
-    found = _computed(key)
-    if found.keyid != facts.get("keyid") or key_identity(key) in people:
+    computed = _computed(key)
+    if computed.keyid != facts.get("keyid") or key_identity(key) in people:
         msg = "The keyid of an online key does not match the key, or the key is an officer's. Nothing was signed."
         raise InvalidError(msg)
-    return found
+    return computed
 
 
 def _computed(key: PublicKey) -> SSlibKey:

@@ -112,13 +112,13 @@ def make_next_root(present: bytes, online: Mapping[str, object], officers: list[
         raise InvalidError(msg)
     people = {value for held in before.people.values() for value in held.values()}
     for name, given in online.items():
-        wanted = [keys.online_key(one, people) for one in (given if isinstance(given, list) else [given])]
+        online_keys = [keys.online_key(one, people) for one in (given if isinstance(given, list) else [given])]
         if name in ONLINE:
-            root.unrecognized_fields[ONLINE[name]] = _named(*wanted)
+            root.unrecognized_fields[ONLINE[name]] = _named(*online_keys)
             continue
         for keyid in list(root.roles[name].keyids):
             root.revoke_key(keyid, name)
-        for key in wanted:
+        for key in online_keys:
             root.add_key(key, name)
     if officers:
         _exchange(root, officers)

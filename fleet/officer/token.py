@@ -52,25 +52,25 @@ class TokenKeyAddress:
             raise InvalidError(msg) from error
 
 
-def generate_in_token(place: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
+def generate_in_token(address: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
     """Generate a key that cannot leave the token. Return its public key.
 
     Raises:
         UnavailableError: the token is missing, rejects the PIN, or already has a key of that label.
     """
-    with _Session(place) as session:
+    with _Session(address) as session:
         pkcs11 = session.library
-        if any(session.opened.get_objects({pkcs11.Attribute.LABEL: place.label})):
-            msg = f"The token already has a key {place.label!r}. Choose another name."
+        if any(session.opened.get_objects({pkcs11.Attribute.LABEL: address.label})):
+            msg = f"The token already has a key {address.label!r}. Choose another name."
             raise UnavailableError(msg)
         parameters = session.opened.create_domain_parameters(
             pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: _P256_OID}, local=True
         )
         hidden = {pkcs11.Attribute.SENSITIVE: True, pkcs11.Attribute.EXTRACTABLE: False}
         capabilities = pkcs11.MechanismFlag.SIGN | pkcs11.MechanismFlag.VERIFY
-        parameters.generate_keypair(label=place.label, store=True, private_template=hidden, capabilities=capabilities)
-        made: ec.EllipticCurvePublicKey = session.public()
-    return made
+        parameters.generate_keypair(label=address.label, store=True, private_template=hidden, capabilities=capabilities)
+        public: ec.EllipticCurvePublicKey = session.public()
+    return public
 
 
 class TokenSigner(Signer):
@@ -80,8 +80,8 @@ class TokenSigner(Signer):
         place: location of the key.
     """
 
-    def __init__(self, place: TokenKeyAddress) -> None:
-        self._session = _Session(place)
+    def __init__(self, address: TokenKeyAddress) -> None:
+        self._session = _Session(address)
         with self._session as session:
             self._public = SSlibKey.from_crypto(session.public())
 
@@ -103,7 +103,7 @@ class TokenSigner(Signer):
         """Return a DER signature over the SHA-256 of the payload; the hash is computed here."""
         with self._session as session:
             pkcs11 = session.library
-            key = session.opened.get_key(label=session.place.label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
+            key = session.opened.get_key(label=session.address.label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
             raw = bytes(key.sign(hashlib.sha256(payload).digest(), mechanism=pkcs11.Mechanism.ECDSA))
         r, s = (int.from_bytes(half, "big") for half in (raw[:_HALF], raw[_HALF:]))
         return Signature(self._public.keyid, utils.encode_dss_signature(r, s).hex())
@@ -112,8 +112,8 @@ class TokenSigner(Signer):
 class _Session:
     """A PKCS#11 session. It turns errors of the library into readable ones."""
 
-    def __init__(self, place: TokenKeyAddress) -> None:
-        self.place, self._pin = place, ""
+    def __init__(self, address: TokenKeyAddress) -> None:
+        self.address, self._pin = address, ""
         self.opened: Any = None  # untyped: the library has one session class per kind of token
         try:
             import pkcs11  # noqa: PLC0415  because the library is optional
@@ -124,11 +124,11 @@ class _Session:
 
     def __enter__(self) -> Self:
         try:
-            token = self.library.lib(self.place.module).get_token(token_label=self.place.token)
-            self._pin = self._pin or _pin(self.place)
+            token = self.library.lib(self.address.module).get_token(token_label=self.address.token)
+            self._pin = self._pin or _pin(self.address)
             self.opened = token.open(rw=True, user_pin=self._pin)
         except (self.library.PKCS11Error, OSError, RuntimeError) as error:
-            msg = f"The token {self.place.token!r} is missing or rejects the PIN: {error or type(error).__name__}."
+            msg = f"The token {self.address.token!r} is missing or rejects the PIN: {error or type(error).__name__}."
             raise UnavailableError(msg) from error
         return self
 
@@ -142,13 +142,13 @@ class _Session:
 
     def public(self) -> ec.EllipticCurvePublicKey:
         """Return the public key."""
-        found = self.opened.get_key(label=self.place.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
-        octets = bytes(found[self.library.Attribute.EC_POINT])
+        public_key = self.opened.get_key(label=self.address.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
+        octets = bytes(public_key[self.library.Attribute.EC_POINT])
         # The attribute is an OCTET STRING that contains the point; some tokens omit the wrapping.
         point = octets if octets[:1] == b"\x04" and len(octets) == _POINT else octets[2:]
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
 
 
-def _pin(place: TokenKeyAddress) -> str:
+def _pin(address: TokenKeyAddress) -> str:
     named = os.environ.get(PIN_FILE)
-    return Path(named).read_text().strip() if named else getpass.getpass(f"PIN of the token {place.token}: ")
+    return Path(named).read_text().strip() if named else getpass.getpass(f"PIN of the token {address.token}: ")

@@ -36,12 +36,12 @@ def matching_step(secret: str, given: str, unix: int, after: int) -> int | None:
         after: last used step; this step and earlier ones are rejected, so that each code works once.
     """
     present = unix // STEP_SECONDS
-    found = None
+    matching = None
     for step in range(present - DRIFT, present + DRIFT + 1):
         same = hmac.compare_digest(totp_code(secret, step).encode(), given.strip().encode())
         if same and step > after:
-            found = step
-    return found
+            matching = step
+    return matching
 
 
 def otpauth_uri(secret: str, username: str) -> str:

@@ -78,23 +78,23 @@ class Fleet:
         status = {device.plan.name: device.status() for device in self.devices}
         files.write_private(self.plan.folder / "status.json", json.dumps(status, sort_keys=True).encode())
 
-    def _device(self, number: int, one: DevicePlan) -> Simulated:
+    def _device(self, number: int, plan: DevicePlan) -> Simulated:
         seed = self.plan.seed * 100_003 + number
         settings = Settings(
-            folder=files.private_folder(self.plan.folder / one.name),
+            folder=files.private_folder(self.plan.folder / plan.name),
             server=self.plan.server,
             anchor=self.plan.anchor,
             tuf_root=self.plan.tuf_root,
-            hw_class=one.hw_class,
-            name=one.name,
-            token=one.token,
-            mirror=self._mirror_address() if one.mirror == "tampered" else one.mirror,
+            hw_class=plan.hw_class,
+            name=plan.name,
+            token=plan.token,
+            mirror=self._mirror_address() if plan.mirror == "tampered" else plan.mirror,
         )
         agent = Agent(settings, seed)
-        for component, image in one.images.items():
+        for component, image in plan.images.items():
             agent.provision(component, *load_image(Path(image)))
         randomness = random.Random(seed)  # noqa: S311  because a simulation must be repeatable
-        return Simulated(one, agent, SimulatedBehaviour(one.hardware, randomness), self._ticks.get(one.name, 0))
+        return Simulated(plan, agent, SimulatedBehaviour(plan.hardware, randomness), self._ticks.get(plan.name, 0))
 
     def _earlier_ticks(self) -> dict[str, int]:
         """Return the number of reports of each device before this simulator restarted."""

@@ -32,7 +32,7 @@ from fleet.simulator.transports.https import HttpsLine
 from fleet.simulator.transports.oscore import OscoreLine
 
 FAULTS = ("half-open", "duplicate", "reorder", "clock", "slow", "reboot", "cut", *datagrams.FAULTS)
-CARRIERS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}
+TRANSPORTS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}
 #: share of actions with a fault, for devices that inject faults
 SHARE = 0.1
 HOUR_MS = 3_600_000
@@ -47,7 +47,7 @@ class SimulatedDevice:
     sequence: int = 0
 
 
-class Crowd:
+class LoadGenerator:
     """The actions of the devices.
 
     Args:
@@ -66,48 +66,48 @@ class Crowd:
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._live(member, until, poll_s) for member in members))
 
-    async def _live(self, one: SimulatedDevice, until: float, poll_s: float) -> None:
-        await asyncio.sleep(one.source.uniform(0, poll_s))
+    async def _live(self, device: SimulatedDevice, until: float, poll_s: float) -> None:
+        await asyncio.sleep(device.source.uniform(0, poll_s))
         try:
             while time.monotonic() < until:
                 started = time.perf_counter()
-                status = await one.line.ask("GET", "/v1/poll")
+                status = await device.line.ask("GET", "/v1/poll")
                 self.tally.polled(status, time.perf_counter() - started)
-                await self._report(one)
+                await self._report(device)
                 self._progress.say(f"{self.tally.polls} polls, {until - time.monotonic():.0f} s left")
-                await asyncio.sleep(max(0.0, min(poll_s * one.source.uniform(0.8, 1.2), until - time.monotonic())))
+                await asyncio.sleep(max(0.0, min(poll_s * device.source.uniform(0.8, 1.2), until - time.monotonic())))
         except Exception as error:  # noqa: BLE001  because one device that breaks must not end the others
             self.tally.answers[f"broken {type(error).__name__}"] += 1
         finally:
-            one.line.close()
+            device.line.close()
 
-    async def _report(self, one: SimulatedDevice) -> None:
-        fault = self._fault(one)
-        one.sequence = max(one.sequence + 1, int(time.time() * 1000))
-        skew = one.source.choice([-40 * 24, 3]) * HOUR_MS if fault == "clock" else 0
-        body = cbor2.dumps(self._pack.batch(one.sequence, int(time.time() * 1000) + skew, one.source))
+    async def _report(self, device: SimulatedDevice) -> None:
+        fault = self._fault(device)
+        device.sequence = max(device.sequence + 1, int(time.time() * 1000))
+        skew = device.source.choice([-40 * 24, 3]) * HOUR_MS if fault == "clock" else 0
+        body = cbor2.dumps(self._pack.batch(device.sequence, int(time.time() * 1000) + skew, device.source))
         if fault == "reboot":
-            await one.line.break_off("/v1/telemetry", body)
+            await device.line.break_off("/v1/telemetry", body)
             return
-        await self._send(one, "telemetry", body, slow=fault == "slow")
+        await self._send(device, "telemetry", body, slow=fault == "slow")
         if fault in {"duplicate", "reorder"}:
-            older = one.sequence if fault == "duplicate" else one.sequence - 1
-            again = cbor2.dumps(self._pack.batch(older, int(time.time() * 1000), one.source))
-            await self._send(one, "repeated", again)
-        if self._pack.forbidden and one.source.random() < SHARE:
-            one.sequence += 1
-            await self._send(one, "forbidden", cbor2.dumps(self._pack.leak(one.sequence)))
+            older = device.sequence if fault == "duplicate" else device.sequence - 1
+            again = cbor2.dumps(self._pack.batch(older, int(time.time() * 1000), device.source))
+            await self._send(device, "repeated", again)
+        if self._pack.forbidden and device.source.random() < SHARE:
+            device.sequence += 1
+            await self._send(device, "forbidden", cbor2.dumps(self._pack.leak(device.sequence)))
         if fault in {"cut", "half-open"}:
-            one.line.lose(half_open=fault == "half-open")
+            device.line.lose(half_open=fault == "half-open")
 
-    async def _send(self, one: SimulatedDevice, act: str, body: bytes, *, slow: bool = False) -> None:
-        status = await one.line.ask("POST", "/v1/telemetry", body, slow=slow)
+    async def _send(self, device: SimulatedDevice, act: str, body: bytes, *, slow: bool = False) -> None:
+        status = await device.line.ask("POST", "/v1/telemetry", body, slow=slow)
         self.tally.answers[f"{act} {status}"] += 1
 
-    def _fault(self, one: SimulatedDevice) -> str:
-        if not self._faults or one.source.random() > SHARE:
+    def _fault(self, device: SimulatedDevice) -> str:
+        if not self._faults or device.source.random() > SHARE:
             return ""
-        fault = one.source.choice(self._faults)
+        fault = device.source.choice(self._faults)
         self.tally.faults[fault] += 1
         return fault
 
@@ -118,7 +118,7 @@ async def run_load(
     """Enrol and run the devices. Return the summary, also after an interruption."""
     parts, progress = urlsplit(given.server), ProgressPrinter(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
-    crowd = Crowd(packs.load_pack(given.pack), faults, progress)
+    generator = LoadGenerator(packs.load_pack(given.pack), faults, progress)
 
     async def all_of_it() -> None:
         files = await enrol_many(
@@ -127,9 +127,11 @@ async def run_load(
         members = []
         for number, path in enumerate(files):
             source = random.Random(given.seed * 100_003 + number)  # noqa: S311  because a simulation must be repeatable
-            reach = Reach(host, port, given.coap_port, given.anchor, path, source, crowd.shaken, crowd.tally.faults)
-            members.append(SimulatedDevice(CARRIERS[given.carrier](reach), source))
-        await crowd.live(members, given.seconds, given.poll)
+            reach = Reach(
+                host, port, given.coap_port, given.anchor, path, source, generator.shaken, generator.tally.faults
+            )
+            members.append(SimulatedDevice(TRANSPORTS[given.transport](reach), source))
+        await generator.live(members, given.seconds, given.poll)
 
     work = asyncio.ensure_future(all_of_it())
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +140,7 @@ async def run_load(
         await work
     except asyncio.CancelledError:
         sys.stderr.write("interrupted\n")
-    return {"devices": len(tokens), "pack": given.pack, "carrier": given.carrier, **crowd.tally.summary()}
+    return {"devices": len(tokens), "pack": given.pack, "carrier": given.transport, **generator.tally.summary()}
 
 
 def main() -> int:
@@ -173,7 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fleet.simulator.load", description="Run thousands of simulated devices in one process."
     )
     parser.add_argument("--server", required=True, help="https://host:port of the device gateway")
-    parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="transport of the devices")
+    parser.add_argument(
+        "--transport", "--carrier", choices=sorted(TRANSPORTS), default="https", help="transport of the devices"
+    )
     parser.add_argument("--coap-port", type=int, default=5684, help="CoAP port of the device gateway, for coaps")
     parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
     parser.add_argument(

@@ -21,13 +21,13 @@ def network_of(address: str) -> str:
     An IPv4-mapped IPv6 address counts as IPv4. Anything else (a Unix socket) is its own network.
     """
     try:
-        found = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address[:64]
-    found = getattr(found, "ipv4_mapped", None) or found
-    bits = IPV4_BITS if found.version == 4 else IPV6_BITS  # noqa: PLR2004  because it is the version of IP
-    shift = found.max_prefixlen - bits
-    return f"{int(found) >> shift:x}/{bits}"
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    bits = IPV4_BITS if parsed.version == 4 else IPV6_BITS  # noqa: PLR2004  because it is the version of IP
+    shift = parsed.max_prefixlen - bits
+    return f"{int(parsed) >> shift:x}/{bits}"
 
 
 class Trusted:
@@ -42,7 +42,7 @@ class Trusted:
 
     def __init__(self, listed: Iterable[str]) -> None:
         try:
-            self._listed: list[IPv4Network | IPv6Network] = [ip_network(one, strict=False) for one in listed]
+            self._listed: list[IPv4Network | IPv6Network] = [ip_network(network, strict=False) for network in listed]
         except ValueError as error:
             msg = f"FLEET_PROXIES must be a comma-separated list of addresses and networks: {error}."
             raise InvalidError(msg) from error
@@ -52,10 +52,10 @@ class Trusted:
         if not self._listed:
             return False
         try:
-            found = ip_address(address.partition("%")[0])
+            parsed = ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        return any(found in one for one in self._listed)
+        return any(parsed in network for network in self._listed)
 
     def client_of(self, address: str, fields: Fields) -> str:
         """Return the address of the client: the last one in X-Forwarded-For that is not a listed proxy.

@@ -115,18 +115,18 @@ def _named(staged: Staged, folder: Path) -> Iterator[Path]:
     """Give staged bytes a name in a folder, hashed as they are there; the name is removed afterwards."""
     staged.demand_unchanged()
     name = folder / f".{secrets.token_hex(16)}.new"
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             # With a folder's descriptor Python calls linkat, which follows the link in /proc to the file itself.
-            os.link(staged.path, name.name, dst_dir_fd=place, follow_symlinks=True)
+            os.link(staged.path, name.name, dst_dir_fd=descriptor, follow_symlinks=True)
         except OSError:  # a file system without O_TMPFILE, or another one than the folder's
             _copy(staged, name)
         yield name
-        os.fsync(place)
+        os.fsync(descriptor)
     finally:
         name.unlink(missing_ok=True)
-        os.close(place)
+        os.close(descriptor)
 
 
 def _copy(staged: Staged, name: Path) -> None:

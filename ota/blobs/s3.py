@@ -52,12 +52,12 @@ class S3Blobs(Staging):
 
     Args:
         folder: for staging, on this machine.
-        place: the bucket.
+        location: the bucket.
     """
 
-    def __init__(self, folder: Path, place: BucketPrefix) -> None:
+    def __init__(self, folder: Path, location: BucketPrefix) -> None:
         super().__init__(folder)
-        self._place = place
+        self._location = location
 
     def adopt(self, staged: Staged) -> bool:
         """Keep staged bytes under their digest; return False when they were kept already, by us or by a rival.
@@ -76,16 +76,16 @@ class S3Blobs(Staging):
             "Metadata": {"sha256": staged.sha256},
             **self._encryption(),
         }
-        with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
+        with staged.path.open("rb") as file, _translate_errors(existing_is_well=True) as existed:
             if staged.size <= PART:
                 self._client.put_object(**facts, Body=file, ContentLength=staged.size, IfNoneMatch="*")
             else:
                 self._in_parts(facts, file)
-        return not told
+        return not existed
 
     def size(self, sha256: str) -> int:
         """Return how many bytes a digest has."""
-        with _told():
+        with _translate_errors():
             return int(self._client.head_object(**self._at(sha256))["ContentLength"])
 
     def path(self, sha256: str) -> None:
@@ -94,14 +94,14 @@ class S3Blobs(Staging):
     def address(self, sha256: str, seconds: int) -> str:
         """Return a presigned address; made here, without asking the store."""
         asked = {**self._at(sha256), "ResponseContentType": "application/octet-stream"}
-        made: str = self._clients[1].generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
-        return made
+        url: str = self._clients[1].generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        return url
 
     def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
         """Yield a part of the bytes in chunks."""
         if not length:
             return
-        with _told():
+        with _translate_errors():
             answer = self._client.get_object(**self._at(sha256), Range=f"bytes={start}-{start + length - 1}")
             body = answer["Body"]
             if answer["ContentLength"] != length:  # a service that knows no ranges, or an object that was exchanged
@@ -130,14 +130,14 @@ class S3Blobs(Staging):
 
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""
-        with _told():
+        with _translate_errors():
             self._client.delete_object(**self._at(sha256))
 
     def listed(self) -> Iterator[StoredBlob]:
         """Yield everything that is kept below the prefix."""
         pages = self._client.get_paginator("list_objects_v2")
-        with _told():
-            for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
+        with _translate_errors():
+            for page in pages.paginate(Bucket=self._location.bucket, Prefix=self._location.prefix):
                 for entry in page.get("Contents", ()):
                     name = str(entry["Key"]).rsplit("/", 1)[-1]
                     if is_digest(name):
@@ -154,7 +154,7 @@ class S3Blobs(Staging):
     @cached_property
     def _clients(self) -> tuple[Any, Any]:  # untyped: as above
         """Return who speaks with the service, and who makes addresses as devices reach it."""
-        usual, other = self._connect(self._place.endpoint), self._place.device_endpoint
+        usual, other = self._connect(self._location.endpoint), self._location.device_endpoint
         return usual, self._connect(other) if other else usual
 
     def _connect(self, endpoint: str) -> Any:  # untyped: as above
@@ -173,7 +173,7 @@ class S3Blobs(Staging):
             response_checksum_validation="when_required",
         )
         session = boto3.session.Session(botocore_session=_session())  # the library's common one is for one thread
-        return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
+        return session.client("s3", endpoint_url=endpoint or None, region_name=self._location.region, config=config)
 
     def _in_parts(self, facts: dict[str, object], file: BinaryIO) -> None:
         """Send an object in parts; after any error all parts are removed."""
@@ -193,36 +193,36 @@ class S3Blobs(Staging):
     def _abort(self, upload: dict[str, object]) -> None:
         """Remove the parts; if even that fails, the first error is the one to report."""
         try:
-            with _told():
+            with _translate_errors():
                 self._client.abort_multipart_upload(**upload)
         except DomainError as error:
             _logger.warning("parts of an upload may be left in the bucket", extra={"cause": error.detail})
 
     def _encryption(self) -> dict[str, str]:
-        kind, _, key = self._place.encryption.removeprefix("aws:").partition(":")
+        kind, _, key = self._location.encryption.removeprefix("aws:").partition(":")
         if not kind:
             return {}
         named = {"SSEKMSKeyId": key} if key else {}
         return {"ServerSideEncryption": "aws:kms" if kind == "kms" else kind, **named}
 
     def _at(self, sha256: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{check_digest(sha256)[:2]}/{sha256}"}
+        return {"Bucket": self._location.bucket, "Key": f"{self._location.prefix}{check_digest(sha256)[:2]}/{sha256}"}
 
 
 def _session() -> object:
     """Return a session of the library that finds its credentials where it always does, and in those given."""
     from botocore import credentials, session  # noqa: PLC0415  because it is slow to load
 
-    made = session.Session()
+    client_session = session.Session()
     given = {**os.environ, **handover.read_secrets(handover.BUCKET)}
-    chain = made.get_component("credential_provider")
+    chain = client_session.get_component("credential_provider")
     chain.insert_before("env", credentials.EnvProvider(given))
     chain.insert_before("container-role", credentials.ContainerProvider(given))
-    return made
+    return client_session
 
 
 @contextmanager
-def _told(*, existing_is_well: bool = False) -> Iterator[list[str]]:
+def _translate_errors(*, existing_is_well: bool = False) -> Iterator[list[str]]:
     """Turn the library's errors into ours; yield a list that is filled when the object was there already."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  because it is slow to load
 

@@ -131,8 +131,8 @@ class Staging(ABC):
         files.private_folder(self._folder)
         with ExitStack() as held:
             # Files that appear in the folder while it is removed are left to ``sweep``: the upload itself is done.
-            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
-            folder = held.enter_context(made)
+            temporary = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
+            folder = held.enter_context(temporary)
             yield Area(Path(folder), held)
 
     def stage(self, stream: BinaryIO, area: Area, limit: int) -> Staged:

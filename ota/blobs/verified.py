@@ -35,8 +35,8 @@ def verify_bytes(path: Path, sha256: str) -> Stamp:
         stamp = stamp_of(file)
         if _stamps.get(path) == (stamp, sha256):
             return stamp
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256 or stamp_of(file) != stamp:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != sha256 or stamp_of(file) != stamp:
             msg = f"The stored file {sha256} does not match its digest. Restore it from a backup."
             raise BlobStoreError(msg)
         if time.time_ns() - stamp[-1] > COARSE_NS:

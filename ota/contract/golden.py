@@ -51,7 +51,7 @@ def read_vectors(data: bytes) -> tuple[GoldenVector, ...]:
     document: object = cbor.loads(data, max_bytes=MAX_GOLDEN)
     match document:
         case {"v": 1, "cases": [*listed], **rest} if not rest and LEAST_CASES <= len(listed) <= MOST_CASES:
-            return tuple(_case(number, one) for number, one in enumerate(listed, 1))
+            return tuple(_case(number, vector) for number, vector in enumerate(listed, 1))
         case _:
             msg = f"Golden vectors must be a CBOR map of `v` (1) and `cases`, {LEAST_CASES} to {MOST_CASES} of them."
             raise InvalidError(msg)
@@ -86,15 +86,15 @@ def are_constant(cases: Sequence[GoldenVector]) -> bool:
     return len({case.wanted for case in cases}) == 1
 
 
-def usual_tolerance(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
+def usual_tolerance(outputs: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
     """Return the tolerance to give by default: one step, or a thousandth of what the smallest output reaches.
 
     Args:
-        wanted: the outputs of each case.
+        outputs: the outputs of each case.
         kinds: numpy's kind of each output, such as ``i1`` or ``f4``.
     """
-    floats = [place for place, kind in enumerate(kinds) if kind.startswith("f")]
-    reached = [max(_reach(one[place], f"<{kinds[place]}") for one in wanted) / 1000 for place in floats]
+    floats = [index for index, kind in enumerate(kinds) if kind.startswith("f")]
+    reached = [max(_reach(one[index], f"<{kinds[index]}") for one in outputs) / 1000 for index in floats]
     return min([*reached, *([USUAL_TOLERANCE] if len(floats) < len(kinds) else [])])
 
 
@@ -106,15 +106,15 @@ def is_wide(cases: Sequence[GoldenVector], dtypes: Sequence[str]) -> bool:
         dtypes: of the model's outputs, as TensorFlow Lite calls them.
     """
     widest = max(case.tolerance for case in cases)
-    return any(not widest <= _most(cases, place, dtype) for place, dtype in enumerate(dtypes))
+    return any(not widest <= _most(cases, index, dtype) for index, dtype in enumerate(dtypes))
 
 
-def _most(cases: Sequence[GoldenVector], place: int, dtype: str) -> float:
+def _most(cases: Sequence[GoldenVector], index: int, dtype: str) -> float:
     """Return the largest tolerance of an output that still notices a broken model."""
     if dtype not in _FLOATS:
         return WIDE_TOLERANCE
     return _SHARE * max(
-        _reach(case.wanted[place], _FLOATS[dtype]) if place < len(case.wanted) else 0.0 for case in cases
+        _reach(case.wanted[index], _FLOATS[dtype]) if index < len(case.wanted) else 0.0 for case in cases
     )
 
 

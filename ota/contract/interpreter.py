@@ -170,15 +170,15 @@ def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.gener
     if len({len(column) for column in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
         msg = f"a case must have 1 to {MOST_STEPS} steps, the same number for each input"
         raise ValueError(msg)
-    made: list[list[NDArray[np.generic]]] = []
+    outputs: list[list[NDArray[np.generic]]] = []
     for values in zip(*columns, strict=True):
         for number, (port, value) in enumerate(zip(ports, values, strict=True)):
             machine.set_input(value.astype(port["dtype"]), number)
         machine.invoke()
-        made.append(
+        outputs.append(
             [np.array(machine.get_output(number)).reshape(-1) for number in range(len(_ports(machine, "output")))]
         )
-    return [np.concatenate(one) for one in zip(*made, strict=True)]
+    return [np.concatenate(one) for one in zip(*outputs, strict=True)]
 
 
 def _steps(port: Port, data: bytes) -> "NDArray[np.generic]":
@@ -190,12 +190,14 @@ def _checked(machine: Machine, cases: Sequence[GoldenVector]) -> tuple[int, floa
     """Return number and difference of the first vector that fails, or zeros."""
     for number, case in enumerate(cases, 1):
         try:
-            made = _compute(machine, case.given)
+            outputs = _compute(machine, case.given)
         except ValueError:
             return number, float("inf")
-        if len(made) != len(case.wanted):
+        if len(outputs) != len(case.wanted):
             return number, float("inf")
-        worst = max(golden.largest_difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
+        worst = max(
+            golden.largest_difference(expected, got) for expected, got in zip(case.wanted, outputs, strict=True)
+        )
         if worst > case.tolerance:
             return number, worst
     return 0, 0.0

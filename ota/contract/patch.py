@@ -97,16 +97,16 @@ def _row(value: object) -> tuple[int, int, int, int]:
 def _unpacked(codec: int, data: bytes, whole: int, parameter: int) -> bytes:
     """Return a stream of exactly the length that its head says; no more is ever unpacked."""
     if codec == RAW:
-        found = data
+        unpacked = data
     elif codec == LZMA:
-        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
+        unpacked = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
     elif codec == BZIP2:
-        found = bz2.BZ2Decompressor().decompress(data, whole + 1)
+        unpacked = bz2.BZ2Decompressor().decompress(data, whole + 1)
     else:
         raise ValueError(codec)
-    if len(found) != whole:
-        raise ValueError(len(found))
-    return found
+    if len(unpacked) != whole:
+        raise ValueError(len(unpacked))
+    return unpacked
 
 
 def _numbers(data: bytes) -> Iterator[int]:
@@ -143,15 +143,15 @@ class _Sparse:
 
     def __init__(self, gaps: bytes, values: bytes) -> None:
         places = itertools.accumulate(gap + 1 for gap in _numbers(gaps))
-        self._next = zip((place - 1 for place in places), values, strict=True)
+        self._next = zip((position - 1 for position in places), values, strict=True)
         self._waiting = next(self._next, None)
         self._at = 0
 
     def add(self, part: bytearray) -> None:
         end = self._at + len(part)
         while self._waiting is not None and self._waiting[0] < end:
-            place, value = self._waiting
-            part[place - self._at] = (part[place - self._at] + value) & 0xFF
+            position, value = self._waiting
+            part[position - self._at] = (part[position - self._at] + value) & 0xFF
             self._waiting = next(self._next, None)
         self._at = end
 

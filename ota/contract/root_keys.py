@@ -68,10 +68,10 @@ def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
         known = _identities("keys", keys)
         roles = {role: _chosen(role, _keyids(held[role], f"roles.{role}"), known) for role in (*PEOPLE, *ONLINE_ROLES)}
         online = {role: roles[role] for role in ONLINE_ROLES}
-        for name, place in ONLINE_FIELDS.items():
-            given = intake.map_of(signed.get(place, {"keys": {}, "keyids": []}), place)
-            own = _identities(place, intake.map_of(given["keys"], f"{place}.keys"))
-            online[name] = _chosen(name, _keyids(given, place), own)
+        for name, field in ONLINE_FIELDS.items():
+            given = intake.map_of(signed.get(field, {"keys": {}, "keyids": []}), field)
+            own = _identities(field, intake.map_of(given["keys"], f"{field}.keys"))
+            online[name] = _chosen(name, _keyids(given, field), own)
         people = {role: roles[role] for role in PEOPLE}
         names = {
             keyid: officer_name(keyid, intake.map_of(keys[keyid], keyid))
@@ -101,10 +101,10 @@ def refuse_twins(signed: Mapping[str, object]) -> None:
         _refuse_same(role, dict(_readable(_keyids(held, f"roles.{role}"), keys)))
 
 
-def _keyids(held: object, place: str) -> list[str]:
+def _keyids(held: object, field: str) -> list[str]:
     """Return the key ids that a role, or a field like one, names."""
-    listed = intake.list_of(intake.map_of(held, place)["keyids"], f"{place}.keyids")
-    return [intake.read_text(item, f"{place}.keyids") for item in listed]
+    listed = intake.list_of(intake.map_of(held, field)["keyids"], f"{field}.keyids")
+    return [intake.read_text(item, f"{field}.keyids") for item in listed]
 
 
 def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -116,7 +116,7 @@ def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tup
             continue
 
 
-def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
+def _identities(field: str, keys: Mapping[str, object]) -> dict[str, str]:
     identities = {}
     for keyid, fields in keys.items():
         try:
@@ -124,7 +124,7 @@ def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
         except InvalidError as error:
             msg = f"The root's key {keyid[:16]} is refused: {error.detail}"
             raise InvalidError(msg) from error
-    _refuse_same(place, identities)
+    _refuse_same(field, identities)
     return identities
 
 
@@ -135,20 +135,20 @@ def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[
     return {keyid: known[keyid] for keyid in keyids}
 
 
-def _refuse_same(place: str, found: Mapping[str, str]) -> None:
+def _refuse_same(field: str, identities: Mapping[str, str]) -> None:
     first: dict[str, str] = {}
-    for keyid, identity in found.items():
+    for keyid, identity in identities.items():
         other = first.setdefault(identity, keyid)
         if other != keyid:
             msg = (
-                f"The root's {place} list one key twice: {other[:16]} and {keyid[:16]} are both the key "
+                f"The root's {field} list one key twice: {other[:16]} and {keyid[:16]} are both the key "
                 f"{short_fingerprint(identity)}. List each person's own key once."
             )
             raise InvalidError(msg)
 
 
-def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> None:
-    held = found.people[role]
+def _check_role(signed: Mapping[str, object], role: str, keys: RootKeys) -> None:
+    held = keys.people[role]
     threshold = intake.map_of(intake.map_of(signed["roles"], "roles")[role], f"roles.{role}").get("threshold")
     if type(threshold) is not int or threshold < THRESHOLD:
         msg = f"The root's threshold for {role} is 1; it must be at least {THRESHOLD}."
@@ -156,30 +156,30 @@ def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> Non
     if len(held) < threshold:
         msg = f"The root's {role} needs {threshold} people but lists {len(held)}."
         raise InvalidError(msg)
-    if nobody := [keyid for keyid in held if found.names[keyid] == keyid[:LONGEST_PERSON]]:
+    if nobody := [keyid for keyid in held if keys.names[keyid] == keyid[:LONGEST_PERSON]]:
         msg = (
             f"The root's {role} key {nobody[0][:16]} has no person's name. Add the officer with the NAME.pub.json "
             "that `keygen` writes."
         )
         raise InvalidError(msg)
-    people = {fold_person(found.names[keyid]) for keyid in held}
+    people = {fold_person(keys.names[keyid]) for keyid in held}
     if len(people) != len(held):
         msg = f"The {role} keys of the root must belong to different people, one key each."
         raise InvalidError(msg)
 
 
-def _check_online(found: RootKeys, formerly: set[str]) -> None:
+def _check_online(keys: RootKeys, formerly: set[str]) -> None:
     seen: dict[str, str] = {}
-    for name, held in found.online.items():
+    for name, held in keys.online.items():
         for identity in held.values():
             if seen.setdefault(identity, name) != name:
                 msg = f"The root gives {name} the online key of {seen[identity]}. Each role needs its own key."
                 raise InvalidError(msg)
-    for role, held in found.people.items():
+    for role, held in keys.people.items():
         for keyid, identity in held.items():
             if identity in seen or identity in formerly:
                 msg = (
-                    f"An online key may not sign {role}: {found.names[keyid]}'s key {short_fingerprint(identity)} "
+                    f"An online key may not sign {role}: {keys.names[keyid]}'s key {short_fingerprint(identity)} "
                     "is or was held by a server."
                 )
                 raise InvalidError(msg)

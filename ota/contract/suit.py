@@ -51,9 +51,9 @@ class CoseSignature(bytes):
 
     def __new__(cls, data: bytes, algorithm: int = ES256) -> Self:
         """Return a signature of an algorithm."""
-        made = super().__new__(cls, data)
-        made.algorithm = algorithm
-        return made
+        manifest = super().__new__(cls, data)
+        manifest.algorithm = algorithm
+        return manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,15 @@ def suit_images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitIm
         sequence: of the manifests.
     """
     files, hardware = _maps(bundle, "files"), _maps(bundle, "hw")
-    file = next(one for one in files if one["role"] == "image")
+    file = next(entry for entry in files if entry["role"] == "image")
     component, digest = (
         intake.read_text(bundle["component"], "component"),
         bytes.fromhex(intake.read_text(file["sha256"], "sha256")),
     )
     size, images = intake.check_integer(file["size"], "size"), {}
-    for one in hardware:
-        vendor, name = intake.read_text(one["vendor_id"], "vendor_id"), intake.read_text(one["class_id"], "class_id")
+    for model in hardware:
+        vendor = intake.read_text(model["vendor_id"], "vendor_id")
+        name = intake.read_text(model["class_id"], "class_id")
         images[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
     return images
 

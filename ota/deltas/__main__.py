@@ -1,4 +1,4 @@
-"""The keeper of a child that makes patches: it makes each candidate, tries it, writes what came out right.
+"""The supervisor of a child that makes patches: it makes each candidate, tries it, writes what came out right.
 
 Started by ``ota.sandbox`` only. A maker that crashes, is slow or wrong is dropped, and said.
 """
@@ -50,16 +50,16 @@ def _tried(name: str, base: bytes, result: bytes, scratch: Path) -> dict[str, ob
         return {"format": name, "trouble": "the image is too large for it"}
     try:
         signal.alarm(MAKE_S)
-        made = candidate.make(base, result)
-        right = candidate.apply(base, made, len(result)) == result
+        patch = candidate.make(base, result)
+        right = candidate.apply(base, patch, len(result)) == result
     except Exception as error:  # noqa: BLE001  because any maker may break on any image, and is dropped then
         return {"format": name, "trouble": f"{type(error).__name__}: {error}"[:200]}
     finally:
         signal.alarm(0)
     if not right:
         return {"format": name, "trouble": "its applier produces another image"}
-    (scratch / name).write_bytes(made)
-    facts = {"size": len(made), "sha256": hashlib.sha256(made).hexdigest()}
+    (scratch / name).write_bytes(patch)
+    facts = {"size": len(patch), "sha256": hashlib.sha256(patch).hexdigest()}
     return {"format": name, **facts, "seconds": round(time.monotonic() - began, 2)}
 
 

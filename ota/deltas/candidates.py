@@ -35,8 +35,8 @@ class PatchFormat:
 
 def _zstd(old: bytes, new: bytes) -> bytes:
     known = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    wanted = zstandard.ZstdCompressionParameters.from_level(19, window_log=appliers.WINDOW, enable_ldm=True)
-    return zstandard.ZstdCompressor(dict_data=known, compression_params=wanted).compress(new)
+    parameters = zstandard.ZstdCompressionParameters.from_level(19, window_log=appliers.WINDOW, enable_ldm=True)
+    return zstandard.ZstdCompressor(dict_data=known, compression_params=parameters).compress(new)
 
 
 def _detools(old: bytes, new: bytes) -> bytes:
@@ -47,8 +47,8 @@ def _detools(old: bytes, new: bytes) -> bytes:
 
 
 def _hdiff(old: bytes, new: bytes) -> bytes:
-    found = [hdiffpatch.diff(old, new, kind()) for kind in (hdiffpatch.Lzma2Config, hdiffpatch.BZip2Config)]
-    return bytes(min(found, key=len))
+    patches = [hdiffpatch.diff(old, new, kind()) for kind in (hdiffpatch.Lzma2Config, hdiffpatch.BZip2Config)]
+    return bytes(min(patches, key=len))
 
 
 def _lite(old: bytes, new: bytes) -> bytes:

@@ -46,11 +46,13 @@ def choose_patch(offers: Iterable[TriedPatch], appliers: Iterable[Applier], runs
     """
     able = {applier["format"]: applier for applier in appliers}
     fit = [offer for offer in offers if offer.base in {"", runs} and _can(able.get(offer.format), offer, full)]
-    whole = min((one for one in fit if not one.base), key=lambda one: one.size, default=None)
+    whole = min(
+        (candidate for candidate in fit if not candidate.base), key=lambda candidate: candidate.size, default=None
+    )
     best_whole = min(whole.size if whole else full, full)
-    patches = [one for one in fit if one.base and _pays(one.size, best_whole)]
+    patches = [candidate for candidate in fit if candidate.base and _pays(candidate.size, best_whole)]
     if patches:
-        return min(patches, key=lambda one: one.size)
+        return min(patches, key=lambda candidate: candidate.size)
     return whole if whole and _pays(whole.size, full) else None
 
 

@@ -49,7 +49,7 @@ def _muster(data: bytes, size: int, length: int) -> bool:
     ends = at + int.from_bytes(data[len(patch.MAGIC) : at], "little")
     # untyped: what has another shape raises here, and is no patch
     head: Any = cbor.loads(data[at:ends], max_bytes=patch.MAX_HEAD)
-    packed = sum(one[2] for one in head[2])
+    packed = sum(stream[2] for stream in head[2])
     return data.startswith(patch.MAGIC) and head[0] == length and ends + packed == size
 
 
@@ -75,10 +75,10 @@ def _lite(data: bytes, _size: int, length: int) -> bool:
 
 def _detools(data: bytes, _size: int, length: int) -> bool:
     value, shift = data[1] & 0x3F, 6
-    place = 1
-    while data[place] & 0x80:
-        place += 1
-        value |= (data[place] & 0x7F) << shift
+    at = 1
+    while data[at] & 0x80:
+        at += 1
+        value |= (data[at] & 0x7F) << shift
         shift += 7
     return data[0] == _DETOOLS and not data[1] & 0x40 and value == length
 

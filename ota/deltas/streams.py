@@ -63,13 +63,13 @@ def _numbers(values: Iterable[int]) -> bytes:
 
 def _packed(data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
     """Return codec, length, packed length and parameter of a stream, and its bytes: the shortest of what was tried."""
-    found = [(data, patch.RAW, 0), (bz2.compress(data, 9), patch.BZIP2, 0)]
+    packed = [(data, patch.RAW, 0), (bz2.compress(data, 9), patch.BZIP2, 0)]
     for lc, lp, pb in (_TRIED_LONG if len(data) > _LONG else _TRIED) if data else ():
         parameter = pb * 45 + lp * 9 + lc
         whole = patch.lzma_filters(parameter)[0]
         # A dictionary longer than the data finds nothing more, and takes memory and time.
         size = min(whole["dict_size"], max(len(data), _LEAST_DICTIONARY))
         chain = [{**whole, "preset": 9 | lzma.PRESET_EXTREME, "nice_len": 273, "dict_size": size}]
-        found.append((lzma.compress(data, lzma.FORMAT_RAW, filters=chain), patch.LZMA, parameter))
-    best, codec, parameter = min(found, key=lambda one: len(one[0]))
+        packed.append((lzma.compress(data, lzma.FORMAT_RAW, filters=chain), patch.LZMA, parameter))
+    best, codec, parameter = min(packed, key=lambda one: len(one[0]))
     return (codec, len(data), len(best), parameter), best

@@ -29,21 +29,21 @@ class ModelDifference:
     text: str
 
 
-def ports_agree(wanted: PortFacts, given: PortFacts) -> bool:
+def ports_agree(needed: PortFacts, given: PortFacts) -> bool:
     """Return whether a model's port matches an application's; properties that the application omits always match.
 
     Args:
-        wanted: of the model; a dimension that it names by a word may be any number.
+        needed: of the model; a dimension that it names by a word may be any number.
         given: of the application: ``shape``, ``dtype``, and ``scale`` and ``zero_point`` where it states them.
     """
-    need, have = wanted["shape"], given["shape"]
-    if wanted["dtype"] != given["dtype"] or len(need) != len(have):
+    need, have = needed["shape"], given["shape"]
+    if needed["dtype"] != given["dtype"] or len(need) != len(have):
         return False
-    if wanted.get("unreadable") and {"scale", "zero_point"} & set(given):
+    if needed.get("unreadable") and {"scale", "zero_point"} & set(given):
         return False
-    if "scale" in given and not _same_scale(wanted.get("scale"), given["scale"]):
+    if "scale" in given and not _same_scale(needed.get("scale"), given["scale"]):
         return False
-    if "zero_point" in given and wanted.get("zero_point") != given["zero_point"]:
+    if "zero_point" in given and needed.get("zero_point") != given["zero_point"]:
         return False
     return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
 
@@ -75,10 +75,10 @@ def port_changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDiffe
         if len(was) != len(now):
             yield ModelDifference("io-changed", f"the number of {side} changes from {len(was)} to {len(now)}")
             continue
-        for place, (old, new) in enumerate(zip(was, now, strict=True)):
+        for index, (old, new) in enumerate(zip(was, now, strict=True)):
             if not _same_port(old, new):
                 yield ModelDifference(
-                    "io-changed", f"{side[:-1]} {place} changes from {describe_port(old)} to {describe_port(new)}"
+                    "io-changed", f"{side[:-1]} {index} changes from {describe_port(old)} to {describe_port(new)}"
                 )
     said, says = before.get("labels") or [], after.get("labels") or []
     if said and list(said) != list(says):
@@ -88,10 +88,10 @@ def port_changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDiffe
 
 def label_difference(need: Sequence[str], have: Sequence[str]) -> str:
     """Return the first place where two lists of labels differ, for people."""
-    place = next((at for at, pair in enumerate(zip(need, have, strict=False)) if pair[0] != pair[1]), None)
-    if place is None:
+    index = next((at for at, pair in enumerate(zip(need, have, strict=False)) if pair[0] != pair[1]), None)
+    if index is None:
         return f"{len(need)} labels instead of {len(have)}"
-    return f"label {place} is {need[place]!r} instead of {have[place]!r}"
+    return f"label {index} is {need[index]!r} instead of {have[index]!r}"
 
 
 def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:

@@ -139,11 +139,11 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
         if len(need) != len(have):
             yield incompatibility(ObstacleKind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
             continue
-        for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
-            if not exchange.ports_agree(wanted, given):
+        for index, (needed, given) in enumerate(zip(need, have, strict=True)):
+            if not exchange.ports_agree(needed, given):
                 steps = bool({"scale", "zero_point"} & set(given))
-                shown = exchange.describe_port(wanted, quantised=steps), exchange.describe_port(given)
-                yield incompatibility(ObstacleKind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
+                shown = exchange.describe_port(needed, quantised=steps), exchange.describe_port(given)
+                yield incompatibility(ObstacleKind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {index}")
     labels = facts.get("labels") or []
     if "labels" in runtime and list(labels) != list(runtime["labels"]):
         differs = (

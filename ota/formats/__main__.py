@@ -1,4 +1,4 @@
-"""The keeper of a verifier: read a case from standard input, verify it in a confined child, write one JSON object.
+"""Supervisor of a verifier: read a case from standard input, verify it in a confined child, write one JSON object.
 
 Started by ``ota.sandbox`` only. The verifier is imported before the child is confined, because afterwards
 the project's own folder cannot be read any more.

@@ -33,7 +33,7 @@ _CA_OUT_OF_TIME = "was signed under a signing CA that is not valid now. Register
 
 def error_codes(said: str) -> set[tuple[int, int]]:
     """Return (library, reason) of each error that OpenSSL 3 printed."""
-    numbers = [int(one, 16) for one in _CODE.findall(said)]
+    numbers = [int(code, 16) for code in _CODE.findall(said)]
     return {(number >> _LIBRARY_SHIFT & 0xFF, number & _REASON) for number in numbers}
 
 

@@ -47,14 +47,14 @@ def judge(case: ArtefactToVerify) -> Judgement:
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:
         msg = f"A configuration must have 1 to {MOST_ANCHORS} anchors."
         raise RefusedBundleError(msg)
-    found = [_root(pem, case.at) for pem in anchors]
-    if len(set(found)) != len(found):
+    roots = [_root(pem, case.at) for pem in anchors]
+    if len(set(roots)) != len(roots):
         msg = "A root appears twice in the anchors. Remove one."
         raise RefusedBundleError(msg)
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
-    facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
+    facts = BundleFacts(version=version, anchors=roots, wipe=wiped, server=server)
     facts |= {"flash": len(data), "orders": _named(further)}
-    statements = [report_line("anchors", "muster", f"{number_of(len(found), 'self-signed root')} in time")]
+    statements = [report_line("anchors", "muster", f"{number_of(len(roots), 'self-signed root')} in time")]
     if server:
         statements.append(report_line("server", "muster", f"devices move to {server} if they are served there"))
     many = {name: len(one) for name, one in further.items() if isinstance(one, list | dict)}
@@ -107,10 +107,10 @@ def _server(document: Mapping[str, object]) -> str | None:
 def _wiped(devices: object) -> list[str]:
     """Return the devices that the configuration orders to erase themselves."""
     named = devices if isinstance(devices, list) and len(devices) <= MOST_WIPED else [None]
-    if not all(isinstance(one, str) and _DEVICE.fullmatch(one) for one in named) or len(set(named)) != len(named):
+    if not all(isinstance(name, str) and _DEVICE.fullmatch(name) for name in named) or len(set(named)) != len(named):
         msg = f"`wipe` may list at most {MOST_WIPED} public ids of devices, each once."
         raise RefusedBundleError(msg)
-    return [str(one) for one in named]
+    return [str(name) for name in named]
 
 
 def _root(pem: object, at: int) -> str:

@@ -116,15 +116,15 @@ def held_text(field: bytes) -> str:
 
 def _description(data: bytes) -> BundleFacts:
     """Return the app description at the beginning of the first segment."""
-    found = _DESCRIPTION.unpack_from(data, _HEADER.size + _SEGMENT.size)
-    if found[0] != _DESCRIPTION_MAGIC:
+    fields = _DESCRIPTION.unpack_from(data, _HEADER.size + _SEGMENT.size)
+    if fields[0] != _DESCRIPTION_MAGIC:
         msg = (
             "The image has no app description (esp_app_desc_t), so its signature does not cover a version and a "
             "security counter."
         )
         raise RefusedBundleError(msg)
-    version, project = (held_text(one.split(b"\0", 1)[0]) for one in found[3:5])
-    return {"security_counter": found[1], "version": version, "project": project}
+    version, project = (held_text(one.split(b"\0", 1)[0]) for one in fields[3:5])
+    return {"security_counter": fields[1], "version": version, "project": project}
 
 
 def _verify(case: ArtefactToVerify, data: bytes) -> str:
@@ -156,15 +156,15 @@ def signed_by(pem: str, data: bytes) -> bool:
     """
     digest = hashlib.sha256(data[:-SECTOR]).digest()
     key = serialization.load_pem_public_key(pem.encode())
-    found = False
+    fits = False
     for number in range(BLOCKS):
         block = data[-SECTOR:][number * BLOCK : (number + 1) * BLOCK]
         if block[0] != _MAGIC_BLOCK:
             continue
         if block[4:36] != digest:
             return False
-        found = found or _fits(key, block, digest)
-    return found
+        fits = fits or _fits(key, block, digest)
+    return fits
 
 
 def _fits(key: object, block: bytes, digest: bytes) -> bool:

@@ -206,10 +206,10 @@ def _variable(source: "tflite.Operator") -> str:
 
 def _indices(count: int, item: Callable[[int], int], tensors: int) -> tuple[int, ...]:
     """Return tensor indices; -1 means an optional one that is omitted."""
-    found = tuple(item(i) for i in _range(count, MAX_TIES, "inputs or outputs of a node"))
-    if any(not -1 <= number < tensors for number in found):
+    indices = tuple(item(i) for i in _range(count, MAX_TIES, "inputs or outputs of a node"))
+    if any(not -1 <= number < tensors for number in indices):
         _refuse("refers to a tensor that does not exist")
-    return tuple(number for number in found if number >= 0)
+    return tuple(number for number in indices if number >= 0)
 
 
 def _bytes_of(buffer: "tflite.Buffer", whole: int) -> int:

@@ -70,17 +70,17 @@ def kind_of_bytes(data: bytes) -> str | None:
     return kind_of_artefact(io.BytesIO(data))
 
 
-def demand_magic(head: bytes, wanted: str) -> None:
+def demand_magic(head: bytes, form: str) -> None:
     """Refuse bytes that do not begin as the declared format does.
 
     Raises:
         RefusedBundleError: it names what the bytes begin as instead.
     """
     kinds = [kind for offset, magic, kind in _BEGINS if head[offset : offset + len(magic)] == magic]
-    if wanted in kinds:
+    if form in kinds:
         return
     seen = f"it starts like {NAMES.get(kinds[0], kinds[0])}" if kinds else "its first bytes match no known format"
-    msg = f"The file is not {NAMES[wanted]}: {seen}. Upload the right file or correct `format`."
+    msg = f"The file is not {NAMES[form]}: {seen}. Upload the right file or correct `format`."
     raise RefusedBundleError(msg)
 
 

@@ -127,11 +127,11 @@ def _demand_trailer(rest: bytes) -> None:
 
 def _trailer_alignment(rest: bytes) -> int:
     """Return the flash alignment from the magic number at the end of a slot; 0 where there is none."""
-    found = rest[-len(_SWAP_MAGIC) :]
-    if found == _SWAP_MAGIC:
+    magic = rest[-len(_SWAP_MAGIC) :]
+    if magic == _SWAP_MAGIC:
         return 8
-    known = found[2:] == _SWAP_MAGIC_ALIGNED and int.from_bytes(found[:2], "little") in {16, 32}
-    return int.from_bytes(found[:2], "little") if known else 0
+    known = magic[2:] == _SWAP_MAGIC_ALIGNED and int.from_bytes(magic[:2], "little") in {16, 32}
+    return int.from_bytes(magic[:2], "little") if known else 0
 
 
 def _area(data: bytes, start: int, number: int) -> tuple[list[tuple[int, bytes]], int]:
@@ -139,8 +139,8 @@ def _area(data: bytes, start: int, number: int) -> tuple[list[tuple[int, bytes]]
     if start + 4 > len(data):
         msg = "The image is truncated: its TLV area is missing."
         raise RefusedBundleError(msg)
-    found, size = struct.unpack_from("<HH", data, start)
-    if found != number:
+    magic, size = struct.unpack_from("<HH", data, start)
+    if magic != number:
         if number == _PROTECTED:
             return [], start
         msg = "The image is damaged: there is no TLV area where the header says."

@@ -103,20 +103,20 @@ def _demand_version(data: bytes) -> None:
         raise RefusedBundleError(msg)
 
 
-def _suffix(name: str, place: int) -> str:
+def _suffix(name: str, index: int) -> str:
     """Return the suffix of a member's compression, when it is the member that belongs in this place."""
-    wanted = _MEMBERS[place] if place < len(_MEMBERS) else ""
-    suffix = name.removeprefix(wanted)
-    if wanted and name.startswith(wanted) and (suffix in _COMPRESSIONS if wanted.endswith(".tar") else not suffix):
+    member = _MEMBERS[index] if index < len(_MEMBERS) else ""
+    suffix = name.removeprefix(member)
+    if member and name.startswith(member) and (suffix in _COMPRESSIONS if member.endswith(".tar") else not suffix):
         return suffix
-    if wanted == "manifest.sig":
+    if member == "manifest.sig":
         why = "it is not signed. Sign it with `mender-artifact sign -k KEY`"
     elif "augment" in name:
         why = "it has an augmented header, which no signature covers. Write it without `--augment-…`"
-    elif name.startswith("data/") and not wanted:
+    elif name.startswith("data/") and not member:
         why = "it has several payloads, and devices install artifacts with exactly one"
     else:
-        why = f"{name[:60]!r} is in place {place + 1}. Write the artifact with `mender-artifact`"
+        why = f"{name[:60]!r} is in place {index + 1}. Write the artifact with `mender-artifact`"
     msg = f"{_ORDER}: {why}."
     raise RefusedBundleError(msg)
 

@@ -60,12 +60,12 @@ def _document(name: str, file: BinaryIO, size: int) -> object:
         return None
     # only an update module on a device reads it: strings and numbers that cannot be stored here are allowed in it
     data = file.read(MAX_META_DATA + 1)
-    found = read_header_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
-    if found is not None and not isinstance(found, dict):
+    document = read_header_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
+    if document is not None and not isinstance(document, dict):
         _refuse(f"has a {name} that is not a map")
     if any(_is_no_json(token[0]) for token in _TOKENS.finditer(data)):
         _refuse(f"has a {name} that is not JSON: NaN, a number beyond 64-bit floating point, or a control character")
-    return found
+    return document
 
 
 def _is_no_json(token: bytes) -> bool:

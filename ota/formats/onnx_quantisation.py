@@ -105,7 +105,7 @@ class _Search:
 
     def step(self, scope: Scope, node: onnx.NodeProto, places: tuple[int, int]) -> None:
         """Note scale and zero point of a node."""
-        names = [node.input[place] if place < len(node.input) else "" for place in places]
+        names = [node.input[index] if index < len(node.input) else "" for index in places]
         values = [scope.constant(name) if name else None for name in names]
         scale = None if values[0] is None else _scalar(values[0], self.port)
         zero = 0 if not names[1] else None if values[1] is None else _scalar(values[1], self.port)
@@ -154,17 +154,17 @@ def _forwards(search: _Search, scope: Scope, name: str) -> None:
         if not search.enter(at, value, cast=cast):
             continue
         uses = [*at.uses(value), *(at.results() if value in at.outputs else ())]
-        for where, node, place in uses:
-            waiting += _through(search, where, node, place, cast=cast)
+        for where, node, index in uses:
+            waiting += _through(search, where, node, index, cast=cast)
 
 
-def _through(search: _Search, scope: Scope, node: onnx.NodeProto, place: int, *, cast: bool) -> Iterator[_Place]:
+def _through(search: _Search, scope: Scope, node: onnx.NodeProto, index: int, *, cast: bool) -> Iterator[_Place]:
     """Yield the values that a node makes of a value without changing what its numbers mean."""
     operator = _operator(node)
     steps = {value: (scale, zero) for value, scale, zero in _READS.get(operator, ())}
-    if place in steps:
-        search.step(scope, node, steps[place])
-    elif operator in _JOINS or (operator in _MOVES and place == 0) or (operator == "If" and place == -1):
+    if index in steps:
+        search.step(scope, node, steps[index])
+    elif operator in _JOINS or (operator in _MOVES and index == 0) or (operator == "If" and index == -1):
         yield from ((scope, name, cast) for name in node.output if name)
     elif operator == "Cast":
         yield scope, node.output[0], True
@@ -180,18 +180,18 @@ def _backwards(search: _Search, scope: Scope, name: str) -> None:
         owner = at.owner(value)
         if owner is None or not search.enter(owner, value, cast=cast):
             continue
-        made = owner.makers.get(value)
-        if made is not None:
-            waiting += _behind(search, owner, made, value, cast=cast)
+        maker = owner.makers.get(value)
+        if maker is not None:
+            waiting += _behind(search, owner, maker, value, cast=cast)
 
 
 def _behind(search: _Search, scope: Scope, node: onnx.NodeProto, value: str, *, cast: bool) -> Iterator[_Place]:
     """Yield the values of which a node makes a value without changing what its numbers mean."""
-    operator, place = _operator(node), list(node.output).index(value)
-    if operator in _WRITES and place == 0:
+    operator, index = _operator(node), list(node.output).index(value)
+    if operator in _WRITES and index == 0:
         search.step(scope, node, _WRITES[operator])
     elif operator == "If":
-        yield from ((inner, inner.outputs[place], cast) for inner in scope.branches(node) if place < len(inner.outputs))
+        yield from ((inner, inner.outputs[index], cast) for inner in scope.branches(node) if index < len(inner.outputs))
     elif operator in _JOINS:
         yield from ((scope, name, cast) for name in node.input)
     elif operator in _MOVES and node.input:

@@ -59,12 +59,12 @@ class Scope:
 
     def __init__(self, graph: onnx.GraphProto, around: "Scope | None" = None) -> None:
         self.graph, self.around = graph, around
-        self.constants: dict[str, Constant] = {one.name: one for one in graph.initializer}
+        self.constants: dict[str, Constant] = {tensor.name: tensor for tensor in graph.initializer}
         self.makers: dict[str, onnx.NodeProto] = {}
         self.readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         self.inner: list[tuple[onnx.NodeProto, Scope]] = []
         self.outputs = [port.name for port in graph.output]
-        sparse = {one.values.name for one in graph.sparse_initializer}
+        sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         self.defined = {*(port.name for port in graph.input), *self.constants, *sparse}
         for node in graph.node:
             self._add(node)
@@ -72,8 +72,8 @@ class Scope:
     def _add(self, node: onnx.NodeProto) -> None:
         self.makers |= dict.fromkeys(node.output, node)
         self.defined |= set(node.output)
-        for place, name in enumerate(node.input):
-            self.readers.setdefault(name, []).append((node, place))
+        for index, name in enumerate(node.input):
+            self.readers.setdefault(name, []).append((node, index))
         self.inner += [(node, Scope(graph, self)) for graph in graphs_of(node.attribute)]
         if node.op_type == "Constant" and node.output:
             for attribute in node.attribute:
@@ -91,10 +91,10 @@ class Scope:
         """Return the tensor, or the attribute of Constant, that a name means, also through Identity; None for none."""
         scope = self.owner(name)
         while scope is not None and name not in scope.constants:
-            made = scope.makers.get(name)
-            if made is None or made.op_type != "Identity" or not made.input:
+            maker = scope.makers.get(name)
+            if maker is None or maker.op_type != "Identity" or not maker.input:
                 return None
-            name = made.input[0]
+            name = maker.input[0]
             scope = scope.owner(name)
         return None if scope is None else scope.constants[name]
 
@@ -103,8 +103,8 @@ class Scope:
 
         The place is -1 for a value that a graph inside the node gives to the node as its result.
         """
-        for node, place in self.readers.get(name, ()):
-            yield self, node, place
+        for node, index in self.readers.get(name, ()):
+            yield self, node, index
         for node, scope in self.inner:
             if name not in scope.defined:
                 yield from scope.uses(name)

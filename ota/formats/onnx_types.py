@@ -54,7 +54,10 @@ def port_type(value: onnx.ValueInfoProto) -> tuple[str, list[int | str]]:
 
 
 def _shape(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
-    return [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] or "?" for one in tensor.shape.dim]
+    return [
+        dimension.dim_value if dimension.HasField("dim_value") else dimension.dim_param[:40] or "?"
+        for dimension in tensor.shape.dim
+    ]
 
 
 def _type_name(kind: onnx.TypeProto, depth: int = 0) -> str:
@@ -98,23 +101,23 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
     opsets = imported_opsets(model.opset_import)
     nodes = list(_nodes(model.graph))
     computing = _computing_names(nodes, opsets) | {port.name for port in model.graph.output}
-    found: set[str] = set()
+    types: set[str] = set()
     stated = [one for one in (*model.graph.input, *model.graph.output, *model.graph.value_info) if _elements(one.type)]
     for one in stated:
-        found |= _elements(one.type)
+        types |= _elements(one.type)
     named = {one.name for one in stated}
     exempt = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
     for name, tensor in _constants(model.graph, nodes):
         if tensor.data_type not in exempt or name in computing:
-            found.add(element_name(tensor.data_type))
+            types.add(element_name(tensor.data_type))
     for node in nodes:
         if not named.issuperset(node.output):
-            found |= set(_made(node, opsets))
+            types |= set(_made(node, opsets))
         if node.op_type == "Constant" and node.output:
-            found |= {
+            types |= {
                 _VALUES.get(attribute.name, "UNDEFINED") for attribute in node.attribute if node.output[0] in computing
             }
-    return sorted(found - {"UNDEFINED"})
+    return sorted(types - {"UNDEFINED"})
 
 
 def _nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
@@ -146,9 +149,9 @@ def _schema(node: onnx.NodeProto, opsets: dict[str, int]) -> onnx.defs.OpSchema 
         return None
 
 
-def _formal(formals: Sequence[Formal], place: int) -> Formal | None:
+def _formal(formals: Sequence[Formal], index: int) -> Formal | None:
     """Return what a schema says of an input or output; the last one may repeat."""
-    return formals[min(place, len(formals) - 1)] if formals else None
+    return formals[min(index, len(formals) - 1)] if formals else None
 
 
 def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) -> set[str]:
@@ -156,8 +159,8 @@ def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) ->
     names: set[str] = set()
     for node in nodes:
         schema = _schema(node, opsets)
-        for place, name in enumerate(node.input):
-            formal = _formal(schema.inputs, place) if schema else None
+        for index, name in enumerate(node.input):
+            formal = _formal(schema.inputs, index) if schema else None
             if formal is None or not set(formal.types) <= _INDICES:
                 names.add(name)
         names |= {output.name for inner in graphs_of(node.attribute) for output in inner.output}
@@ -175,10 +178,10 @@ def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
     if schema is None or any(one.ref_attr_name for one in named):
         yield unknown
         return
-    formals = [_formal(schema.inputs, place) for place, name in enumerate(node.input) if name]
+    formals = [_formal(schema.inputs, index) for index, name in enumerate(node.input) if name]
     read = {parameter.type_str for parameter in formals if parameter is not None}
-    for place, name in enumerate(node.output):
-        formal = _formal(schema.outputs, place)
+    for index, name in enumerate(node.output):
+        formal = _formal(schema.outputs, index)
         if not name or formal is None:
             continue
         if len(formal.types) == 1:
@@ -191,7 +194,7 @@ def _usual(node: onnx.NodeProto, unknown: str) -> Iterator[str]:
     """Yield the types of an output that neither an input nor an attribute of its own names."""
     if node.domain == "ai.onnx.ml":
         lists = [attribute for attribute in node.attribute if attribute.name.startswith(_LISTS)]
-        yield "STRING" if any(crl.strings for crl in lists) else "INT64"
+        yield "STRING" if any(attribute.strings for attribute in lists) else "INT64"
         yield "FLOAT32"
     elif node.op_type == "ConstantOfShape" and node.attribute:
         return  # its attribute is a tensor, and counted as one

@@ -55,8 +55,8 @@ def _varint(file: BinaryIO, at: int, end: int) -> tuple[int, int]:
     """Return a number and where it ends; an end beyond the last byte when there is none."""
     file.seek(at)
     value = 0
-    for place, byte in enumerate(file.read(min(_LONGEST_VARINT, max(end - at, 0)))):
-        value |= (byte & 0x7F) << (7 * place)
+    for index, byte in enumerate(file.read(min(_LONGEST_VARINT, max(end - at, 0)))):
+        value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:  # noqa: PLR2004  because the highest bit says that more follows
-            return value, at + place + 1
+            return value, at + index + 1
     return 0, end + 1

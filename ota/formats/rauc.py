@@ -178,11 +178,11 @@ def _run(case: ArtefactToVerify, command: Sequence[str | Path]) -> "subprocess.C
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         msg = f"The program {name} is needed to verify RAUC bundles; install rauc and squashfs-tools on the server."
         raise RefusedBundleError(msg)
-    return found
+    return path
 
 
 def _tool(name: str) -> str:

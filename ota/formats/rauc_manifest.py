@@ -101,7 +101,7 @@ def _demand_plain_paths(files: list[str]) -> None:
 
 def _indexes(images: dict[str, dict[str, str]]) -> list[str]:
     """Return the files that adaptive methods add, and refuse images that are not in the bundle."""
-    found = []
+    indexes = []
     for name, keys in images.items():
         file = keys.get("filename", "")
         if file.endswith(_CASYNC):
@@ -110,8 +110,8 @@ def _indexes(images: dict[str, dict[str, str]]) -> list[str]:
                 "Build the bundle without `rauc convert`."
             )
             raise RefusedBundleError(msg)
-        found += [file + ADAPTIVE[method] for method in _listed(keys, "adaptive") if method in ADAPTIVE]
-    return list(dict.fromkeys(found))
+        indexes += [file + ADAPTIVE[method] for method in _listed(keys, "adaptive") if method in ADAPTIVE]
+    return list(dict.fromkeys(indexes))
 
 
 def _listed(keys: dict[str, str], name: str) -> list[str]:

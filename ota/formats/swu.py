@@ -138,8 +138,8 @@ def _unpacked_size(entry: SectionEntry, data: memoryview, budget: bombs.Unpackin
         return tarballs.measure_archive(stream, budget, what) if entry.type in _ARCHIVES else stream.drain()
     if entry.type in _ARCHIVES:
         return tarballs.measure_archive(file, budget, what)
-    found = bombs.measured_size(file, budget, what)
-    return len(data) if found is None else max(found, len(data))
+    size = bombs.measured_size(file, budget, what)
+    return len(data) if size is None else max(size, len(data))
 
 
 def _declared_size(entry: SectionEntry, packed: int, budget: bombs.UnpackingBudget, what: str) -> int:

@@ -197,7 +197,7 @@ def _variables(model: graph.Graph) -> int:
 
 def _operators(operators: list[graph.GraphNode]) -> dict[str, OperatorUse]:
     uses: dict[str, OperatorUse] = {}
-    for operator in sorted(operators, key=lambda one: one.name):
+    for operator in sorted(operators, key=lambda operator: operator.name):
         entry = uses.setdefault(operator.name, {"count": 0, "version": 0})
         entry["count"] += 1
         entry["version"] = max(entry["version"], operator.version)

@@ -24,10 +24,10 @@ def check_agreement(manifest: Manifest, judgement: Judgement) -> Judgement:
     Raises:
         RefusedBundleError: the artefact and the manifest contradict each other.
     """
-    found = _CHECKS[manifest.format](manifest, judgement)
+    statements = _CHECKS[manifest.format](manifest, judgement)
     if manifest.fit.labels:
-        return Judgement({**found.facts, "labels": list(manifest.fit.labels)}, found.statements)
-    return found
+        return Judgement({**statements.facts, "labels": list(manifest.fit.labels)}, statements.statements)
+    return statements
 
 
 def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:

@@ -160,11 +160,11 @@ def _fit(fields: Fields) -> ModelNeeds:
 
 
 def _labels(fields: Fields) -> tuple[str, ...]:
-    found = fields.texts("labels", 1, labels.MOST)
-    if not labels.are_labels(found):
+    label_texts = fields.texts("labels", 1, labels.MOST)
+    if not labels.are_labels(label_texts):
         msg = f"{fields.place}: labels must be {labels.RULE}."
         raise ManifestError(msg)
-    return tuple(found)
+    return tuple(label_texts)
 
 
 def _evaluation(fields: Fields) -> None:

@@ -1,4 +1,4 @@
-"""The keeper of a child that runs a model and answers with one JSON object.
+"""The supervisor of a child that runs a model and answers with one JSON object.
 
 Started by ``ota.measuring`` only. Everything that is needed is imported before, since nothing can be read after.
 """

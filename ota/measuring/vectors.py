@@ -48,10 +48,10 @@ def make_vectors(
         msg = f"The model does not run on these inputs: {error}."
         raise InvalidError(msg) from error
     tolerated = golden.usual_tolerance(wanted, interpreter.output_kinds(model)) if tolerance is None else tolerance
-    made = [GoldenVector(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
-    data = golden.write_vectors(made)
+    vectors = [GoldenVector(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
+    data = golden.write_vectors(vectors)
     golden.read_vectors(data)  # refuses too few, too many, too long
-    if golden.are_constant(made):
+    if golden.are_constant(vectors):
         msg = "The model returns the same output for all these inputs. Give inputs with different outputs (`--inputs`)."
         raise InvalidError(msg)
     return data

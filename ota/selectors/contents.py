@@ -59,7 +59,7 @@ def bundle_contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsP
     if file.collected_at is not None:
         msg = "The bill of materials of this bundle is no longer stored."
         raise NotFoundError(msg)
-    found = sbom.search_components(b"".join(blobs.blob_store().read(file.sha256, 0, file.size)), words)
-    pages = max(-(-len(found) // PAGE), 1)
+    components = sbom.search_components(b"".join(blobs.blob_store().read(file.sha256, 0, file.size)), words)
+    pages = max(-(-len(components) // PAGE), 1)
     page = min(max(page, 1), pages)
-    return ContentsPage(found[(page - 1) * PAGE : page * PAGE], len(found), page, pages)
+    return ContentsPage(components[(page - 1) * PAGE : page * PAGE], len(components), page, pages)

@@ -123,8 +123,8 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
     if gone := _withdrawn(whole[1:]):
         return make_reason(ObstacleKind.PART_WITHDRAWN, part=str(gone))
     known = fitting.released_counters(bundle.domain.slug)
-    models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    reasons = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    models = [member for member in whole if member.kind == Bundle.Kind.MODEL]
+    reasons = (hardware_reason(member, model, known) for model in bundle.hardware_models.all() for member in models)
     return next(filter(None, reasons), None)
 
 
@@ -137,9 +137,9 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
     return _of_rows(device, assignment) or signed.bundle_refusal(assignment.bundle, device)
 
 
-def withheld_actions(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
+def withheld_actions(device: Device, assignments: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
     """Return a device's open actions that are not offered now, with the reasons."""
-    begun = (assignment for assignment in found if assignment.open and assignment.status != Status.WAITING)
+    begun = (assignment for assignment in assignments if assignment.open and assignment.status != Status.WAITING)
     return [(assignment, why) for assignment in begun if (why := offer_reason(device, assignment)) is not None]
 
 

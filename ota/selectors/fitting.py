@@ -88,10 +88,10 @@ def bundle_facts(bundle: Bundle, model: HardwareModel) -> BundleFacts:
 
 def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> Iterator[Reason]:
     """Name components that must run beside it in a newer version than any release for this hardware has."""
-    if not (wanted := bundle.manifest.get("requires")):
+    if not (requirements := bundle.manifest.get("requires")):
         return
     published = released_counters(bundle.domain.slug) if known is None else known
-    for requirement in wanted:
+    for requirement in requirements:
         highest = published.get((requirement["component"], model.pk))
         if highest is not None and highest < requirement["min_counter"]:
             yield incompatibility(

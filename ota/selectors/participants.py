@@ -86,4 +86,4 @@ def _pages(rows: QuerySet[Device]) -> Iterator[list[CandidateDevice]]:
     last = 0
     while page := list(rows.filter(id__gt=last).values_list(*_FIELDS)[:PAGE]):
         last = page[-1][0]
-        yield [CandidateDevice(*one) for one in page]
+        yield [CandidateDevice(*values) for values in page]

@@ -31,7 +31,7 @@ def named_parts(bundle: Bundle) -> tuple[CompositePart, ...]:
 
 def present_parts(bundle: Bundle) -> list[Bundle]:
     """Return the stored parts of a composite; errors as of ``named_parts``."""
-    order = {(part.digest, part.path): place for place, part in enumerate(named_parts(bundle))}
+    order = {(part.digest, part.path): index for index, part in enumerate(named_parts(bundle))}
     if not order:
         return []
     digests = [digest for digest, _ in order]
@@ -76,23 +76,23 @@ def parts_at_hand(bundle: Bundle) -> list[Bundle]:
 def whole_with(bundle: Bundle) -> Bundle | None:
     """Return a composite that names a bundle, if any; the database searches, so that no report is loaded."""
     places = (f"facts__parts__{place}__digest" for place in range(composite.MOST))
-    wanted = Q()
+    condition = Q()
     for place in places:
-        wanted |= Q(**{place: bundle.digest})
-    rows = Bundle.objects.filter(wanted, domain=bundle.domain_id, kind=Bundle.Kind.COMPOSITE)
+        condition |= Q(**{place: bundle.digest})
+    rows = Bundle.objects.filter(condition, domain=bundle.domain_id, kind=Bundle.Kind.COMPOSITE)
     return rows.only("name", "version", "component").order_by("pk").first()
 
 
 def is_part_stopped(bundle: Bundle) -> bool:
     """Return whether a part of a composite is not published or no longer exists."""
     try:
-        wanted = {part.digest for part in named_parts(bundle)}
+        digests = {part.digest for part in named_parts(bundle)}
     except DomainError:
         return True
-    if not wanted:
+    if not digests:
         return False
-    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=wanted, release__state=Release.State.PUBLISHED)
-    return rows.count() < len(wanted)
+    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=digests, release__state=Release.State.PUBLISHED)
+    return rows.count() < len(digests)
 
 
 @lru_cache(maxsize=1024)

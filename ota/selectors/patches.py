@@ -61,7 +61,7 @@ def of_bundle(bundle: Bundle) -> list[KnownPatch]:
         )
         for row in rows
     ]
-    return sorted(patches, key=lambda one: (-one.saved, one.format, one.base or ""))
+    return sorted(patches, key=lambda patch: (-patch.saved, patch.format, patch.base or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,26 +27,26 @@ def role_states(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
         whole: read every bin; else the one that ends first, which is looked for once for each snapshot.
     """
     require_action(actor, Action.READ)
-    place = settings.FLEET_DIR / "tuf" / actor.domain
-    store = Repository(place)
+    folder = settings.FLEET_DIR / "tuf" / actor.domain
+    store = Repository(folder)
     store.freeze()
     root = store.root()
     if root is None:
         return []
     newest = store.newest(Snapshot)
-    others = [one for one in (store.targets(), newest, store.newest(Timestamp)) if one is not None]
-    ends = store.ends_of_bins() if whole or newest is None else _first_end(place, store, newest.signed.version)
+    others = [document for document in (store.targets(), newest, store.newest(Timestamp)) if document is not None]
+    ends = store.ends_of_bins() if whole or newest is None else _first_end(folder, store, newest.signed.version)
     return list(standing.role_standings(root, others, ends, clock.now()))
 
 
-def _first_end(place: Path, store: Repository, version: int) -> list[datetime]:
+def _first_end(folder: Path, store: Repository, version: int) -> list[datetime]:
     """Return the end of the bin that ends first; all are read once for each snapshot, for they change with it only."""
-    known = _first.get(place)
+    known = _first.get(folder)
     if known is None or known[0] != version:
-        known = _first[place] = (version, min(store.ends_of_bins(), default=None))
+        known = _first[folder] = (version, min(store.ends_of_bins(), default=None))
     return [known[1]] if known[1] is not None else []
 
 
 def role_alarms(*, actor: Actor) -> list[RoleStanding]:
     """Return the roles that need action."""
-    return [one for one in role_states(actor=actor, whole=False) if one.level not in QUIET]
+    return [state for state in role_states(actor=actor, whole=False) if state.level not in QUIET]

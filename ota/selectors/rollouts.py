@@ -158,15 +158,15 @@ def rollout_progress(rollout: Rollout) -> RolloutProgress:
     return progress_of([rollout])[rollout.pk]
 
 
-def progress_of(found: Sequence[Rollout]) -> dict[int, RolloutProgress]:
+def progress_of(rollouts: Sequence[Rollout]) -> dict[int, RolloutProgress]:
     """Return the progress of rollouts, by internal id, in three queries for any number of them."""
-    keys = [rollout.pk for rollout in found]
-    by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
+    keys = [rollout.pk for rollout in rollouts]
+    by_wave, causes = count_by_wave(rollouts), count_causes(rollouts, MOST_CAUSES)
     waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
     for wave_row in Wave.objects.filter(rollout__in=keys).order_by("rollout_id", "index"):
         groups = _grouped(by_wave.get(wave_row.pk, {}))
         waves[wave_row.rollout_id].append(WaveProgress(wave_row, sum(groups.values()), groups))
-    return {rollout.pk: _progress(rollout, waves[rollout.pk], causes.get(rollout.pk, [])) for rollout in found}
+    return {rollout.pk: _progress(rollout, waves[rollout.pk], causes.get(rollout.pk, [])) for rollout in rollouts}
 
 
 def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
@@ -199,9 +199,9 @@ def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, i
     return RolloutStep(name, opening.devices - opening.groups.get("waiting", 0), opening.devices)
 
 
-def rollout_tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
+def rollout_tallies(rollouts: Sequence[Rollout]) -> dict[int, dict[str, int]]:
     """Return, in one query, how many devices of each rollout are in which group, by the rollout's internal id."""
-    return {key: _grouped(statuses) for key, statuses in count_by_rollout(found).items()}
+    return {key: _grouped(statuses) for key, statuses in count_by_rollout(rollouts).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +234,10 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
     return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
 
 
-def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
+def messages_of(assignments: Sequence[Assignment]) -> dict[int, list[str]]:
     """Return the messages of devices about assignments, by internal id, oldest first, in one query."""
     said: defaultdict[int, list[str]] = defaultdict(list)
-    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in found]).order_by(
+    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in assignments]).order_by(
         "assignment_id", "id"
     )
     for key, message in rows.values_list("assignment_id", "text"):
@@ -260,5 +260,5 @@ def open_assignments(device: Device) -> list[Assignment]:
         "bundle__files"
     )
     assignments = list(rows.order_by("id"))
-    assignments.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
+    assignments.sort(key=lambda assignment: assignment.kind != Assignment.Kind.REPAIR)
     return assignments

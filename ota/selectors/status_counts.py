@@ -8,9 +8,9 @@ from django.db.models import Sum
 from ota.models import Assignment, Rollout, StatusCount
 
 
-def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
+def count_by_wave(rollouts: Iterable[Rollout]) -> dict[int, Counter[str]]:
     """Return the numbers of devices by status of each wave (internal id) of some rollouts."""
-    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in found]).values_list("wave_id", "status")
+    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in rollouts]).values_list("wave_id", "status")
     counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for wave, status, devices in rows.annotate(there=Sum("devices")).order_by():
         if devices:
@@ -18,9 +18,9 @@ def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
     return counted
 
 
-def count_by_rollout(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
+def count_by_rollout(rollouts: Iterable[Rollout]) -> dict[int, Counter[str]]:
     """Return the numbers of devices by status of each rollout (internal id)."""
-    counted: dict[int, Counter[str]] = {rollout.pk: Counter() for rollout in found}
+    counted: dict[int, Counter[str]] = {rollout.pk: Counter() for rollout in rollouts}
     rows = StatusCount.objects.filter(rollout__in=list(counted)).values_list("rollout_id", "status")
     for key, status, devices in rows.annotate(there=Sum("devices")).order_by():
         if devices:
@@ -28,14 +28,14 @@ def count_by_rollout(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
     return counted
 
 
-def count_causes(found: Iterable[Rollout], most: int) -> dict[int, list[tuple[str, int]]]:
+def count_causes(rollouts: Iterable[Rollout], most: int) -> dict[int, list[tuple[str, int]]]:
     """Return the failure causes in each rollout (internal id) with their numbers of devices, most frequent first.
 
     Args:
-        found: the rollouts.
+        rollouts: the rollouts.
         most: causes of one rollout.
     """
-    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in found], status=Assignment.Status.ERROR)
+    rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in rollouts], status=Assignment.Status.ERROR)
     told = rows.values_list("rollout_id", "reason").annotate(there=Sum("devices")).filter(there__gt=0)
     causes: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, reason, devices in told.order_by("-there", "reason").iterator():

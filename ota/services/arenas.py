@@ -44,12 +44,12 @@ def _note(bundle: int, device: Device, arena: int) -> None:
     if known is not None and (known.said.get(device.key) == arena or _is_full(known, device)):
         return
     with transaction.atomic():
-        row, made = ModelArena.objects.select_for_update().get_or_create(
+        row, created = ModelArena.objects.select_for_update().get_or_create(
             bundle_id=bundle,
             hardware_model_id=device.hardware_model_id,
             defaults={"said": {device.key: arena}, "median": arena},
         )
-        if made or row.said.get(device.key) == arena or _is_full(row, device):
+        if created or row.said.get(device.key) == arena or _is_full(row, device):
             return
         row.said = {**row.said, device.key: arena}
         row.median = int(statistics.median_high(row.said.values()))

@@ -77,9 +77,9 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     rows = _locked(Assignment.objects.filter(device_id__in=devices, closed_at__isnull=True))
     known = {pk: (str(key), state) for pk, key, state in
              Device.objects.filter(pk__in=devices).values_list("pk", "public_id", "state")}  # fmt: skip
-    wanted = [row for row in rows if row.pk in previous and row.status == Status.WAITING]
-    lost = {row.pk: known[row.device][1] for row in wanted if known[row.device][1] in GONE}
-    ready = [row for row in wanted if row.pk not in lost]
+    waiting = [row for row in rows if row.pk in previous and row.status == Status.WAITING]
+    lost = {row.pk: known[row.device][1] for row in waiting if known[row.device][1] in GONE}
+    ready = [row for row in waiting if row.pk not in lost]
     replaced = _replaced(bundle, ready, rows)
     if len(ready) > OFFERED_BESIDE_OTHERS and replaced:
         # Each of these writes two more rows: the next transaction continues.
@@ -91,7 +91,7 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     _schedule(ready, previous)
     _desire(actor, bundle, ready)
     _note(known[row.device][0] for row in ready)
-    return ready[-1].pk if len(ready) + len(lost) < len(wanted) else max(previous)
+    return ready[-1].pk if len(ready) + len(lost) < len(waiting) else max(previous)
 
 
 def cancel_assignments(keys: Sequence[int]) -> None:
@@ -119,7 +119,7 @@ def cancel_assignments(keys: Sequence[int]) -> None:
 def _locked(rows: QuerySet[Assignment]) -> list[_Row]:
     """Return assignments in the order of their ids, locked until the transaction ends."""
     assignments = rows.select_for_update().order_by("id")
-    return [_Row(*one) for one in assignments.values_list("id", "action_id", "device_id", "bundle_id", "status")]
+    return [_Row(*values) for values in assignments.values_list("id", "action_id", "device_id", "bundle_id", "status")]
 
 
 def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None:

@@ -18,7 +18,7 @@ from ota.services import online_roles
 from ota.trust import documents
 
 
-def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+def with_backsteps(slug: str, manifest: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
     """Return the judgement with the steps back behind earlier published or uploaded bundles.
 
     Raises:
@@ -26,14 +26,14 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
             is below the floor that officers signed.
     """
     models = list(hardware)
-    _demand_above_floor(slug, wanted.component, [str(model.class_id) for model in models], wanted.security_counter)
+    _demand_above_floor(slug, manifest.component, [str(model.class_id) for model in models], manifest.security_counter)
     keys = [model.pk for model in models]
-    before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
-    found = _backsteps(before, wanted.version, wanted.security_counter)
-    _demand_acknowledged(found, wanted.acknowledges)
-    said = list(found.values())
-    newest = predecessors.uploaded_before(slug, wanted.id, wanted.component, keys, wanted.digest)
-    if newest and not said and looks_older(wanted.version, newest.version):
+    before = predecessors.published_before(slug, manifest.id, manifest.component, keys, manifest.digest)
+    backsteps = _backsteps(before, manifest.version, manifest.security_counter)
+    _demand_acknowledged(backsteps, manifest.acknowledges)
+    said = list(backsteps.values())
+    newest = predecessors.uploaded_before(slug, manifest.id, manifest.component, keys, manifest.digest)
+    if newest and not said and looks_older(manifest.version, newest.version):
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
         return judgement
@@ -52,10 +52,10 @@ def demand_acknowledged_backsteps(bundle: Bundle) -> list[str]:
     _demand_above_floor(slug, bundle.component, [str(model.class_id) for model in models], bundle.security_counter)
     keys = [model.pk for model in models]
     before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
-    found = _backsteps(before, bundle.version, bundle.security_counter)
-    _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
+    backsteps = _backsteps(before, bundle.version, bundle.security_counter)
+    _demand_acknowledged(backsteps, bundle.manifest.get("acknowledges", ()))
     note = bundle.facts.get("version_note")
-    return [*found.values(), *([note] if note else [])]
+    return [*backsteps.values(), *([note] if note else [])]
 
 
 def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
@@ -70,8 +70,8 @@ def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str
     return backsteps
 
 
-def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> None:
-    missing = {word: text for word, text in found.items() if word not in set(acknowledged)}
+def _demand_acknowledged(backsteps: dict[str, str], acknowledged: Iterable[str]) -> None:
+    missing = {word: text for word, text in backsteps.items() if word not in set(acknowledged)}
     if missing:
         texts, words = " and the ".join(missing.values()), " and ".join(map(repr, missing))
         msg = (
@@ -84,7 +84,7 @@ def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> 
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
     targets = online_roles.published_repository(slug).targets()
     floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
-    floor = max((floors.get(one, 0) for one in classes), default=0)
+    floor = max((floors.get(class_id, 0) for class_id in classes), default=0)
     if counter < floor:
         msg = (
             f"The security counter {counter} is below the floor {floor} that officers signed for {component}: devices "

@@ -14,64 +14,64 @@ from ota.services import composite_rules, configuration_rules, trials, trust_key
 from pki.kernel.actor import Actor
 
 
-def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+def judge_bundle(actor: Actor, manifest: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Verify a bundle and return its judgement.
 
     Args:
         actor: who uploads it.
-        wanted: its ``bundle.json``.
+        manifest: its ``bundle.json``.
         staged: its files by their paths.
 
     Raises:
         DomainError: it is refused, or could not be verified.
     """
-    return _with_advice(wanted, staged, _with_contents(wanted, staged, _judge(actor, wanted, staged)))
+    return _with_advice(manifest, staged, _with_contents(manifest, staged, _judge(actor, manifest, staged)))
 
 
-def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+def _judge(actor: Actor, manifest: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Verify the image in the sandbox, then compare its contents with the manifest."""
-    keys = trust_keys.without_device_cas(rows.vouching_keys(actor=actor, manifest=wanted))
-    if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
+    keys = trust_keys.without_device_cas(rows.vouching_keys(actor=actor, manifest=manifest))
+    if not keys and manifest.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
-            f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
-            f"{wanted.component}. "
+            f"No trust key is registered for {manifest.id}, the format {manifest.format} and the component "
+            f"{manifest.component}. "
             "A security officer adds one with `manage.py bundle trust`."
         )
         raise RefusedBundleError(msg)
-    signature = wanted.of_role("signature")
+    signature = manifest.of_role("signature")
     judgement = sandbox.judge_artefact(
-        wanted.format,
-        staged[wanted.image.path].path,
+        manifest.format,
+        staged[manifest.image.path].path,
         [trust_keys.anchor_of(key) for key in keys],
         signature=staged[signature.path].path if signature else None,
-        listed={file.path: file.sha256 for file in wanted.files if file is not signature},
+        listed={file.path: file.sha256 for file in manifest.files if file is not signature},
     )
     judgement = agreement.check_agreement(
-        wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement))
+        manifest, trials.with_trial(manifest, staged, trust_keys.with_revocation(keys, judgement))
     )
-    if wanted.kind == Bundle.Kind.CONFIG:
+    if manifest.kind == Bundle.Kind.CONFIG:
         configuration_rules.demand_configuration(actor, judgement.facts)
-    elif wanted.kind == Bundle.Kind.COMPOSITE:
-        composite_rules.demand_parts(actor.domain, wanted, judgement.facts)
+    elif manifest.kind == Bundle.Kind.COMPOSITE:
+        composite_rules.demand_parts(actor.domain, manifest, judgement.facts)
     return judgement
 
 
-def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+def _with_contents(manifest: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
     """Add the contents of the SBOM, if the bundle has one."""
-    entry = wanted.of_role("sbom")
+    entry = manifest.of_role("sbom")
     if entry is None:
         return judgement
     with staged[entry.path].path.open("rb") as file:
-        is_model = wanted.kind == Bundle.Kind.MODEL
-        bill = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
+        is_model = manifest.kind == Bundle.Kind.MODEL
+        bill = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), manifest.image.sha256, model=is_model)
     many = bill["components"]
     said = report_line("contents", bill["format"], f"{many} component{'' if many == 1 else 's'} listed")
     return Judgement({**judgement.facts, "sbom": bill}, [*judgement.statements, said])
 
 
-def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+def _with_advice(manifest: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
     """Add advice for the author of a firmware that does not compress."""
-    if wanted.kind != Bundle.Kind.FIRMWARE:
+    if manifest.kind != Bundle.Kind.FIRMWARE:
         return judgement
-    said = advice.of_file(staged[wanted.image.path].path)
+    said = advice.of_file(staged[manifest.image.path].path)
     return Judgement({**judgement.facts, "advice": said}, judgement.statements) if said else judgement

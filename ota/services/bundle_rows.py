@@ -21,7 +21,7 @@ from pki.services import ledger
 
 def keep_bundle(
     actor: Actor,
-    wanted: Manifest,
+    manifest: Manifest,
     staged: Mapping[str, Staged],
     judgement: Judgement,
     hardware: list[HardwareModel],
@@ -30,7 +30,7 @@ def keep_bundle(
 
     Args:
         actor: who uploads it.
-        wanted: its ``bundle.json``.
+        manifest: its ``bundle.json``.
         staged: its files by their paths.
         judgement: what was found in them.
         hardware: the hardware models that it is for.
@@ -42,12 +42,12 @@ def keep_bundle(
         adopted.extend(sha256 for sha256, digest in digests.items() if store.adopt(digest))
         with transaction.atomic():
             composite_rules.demand_parts(
-                actor.domain, wanted, judgement.facts, hold=True
+                actor.domain, manifest, judgement.facts, hold=True
             )  # one may have been deleted since
             storage.lock_digests(digests)
             adopted.extend(sha256 for sha256, digest in digests.items() if not _is_kept(digest) and store.adopt(digest))
-            bundle = _rows(actor, wanted, staged, judgement, hardware)
-            detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
+            bundle = _rows(actor, manifest, staged, judgement, hardware)
+            detail = {"name": manifest.id, "version": manifest.version, "digest": bundle.digest}
             ledger.record(
                 actor=actor,
                 action="bundle.accepted",
@@ -60,57 +60,61 @@ def keep_bundle(
     return bundle
 
 
-def _is_kept(one: Staged) -> bool:
+def _is_kept(staged: Staged) -> bool:
     """Return whether the stored bytes still exist: another upload or a deletion may have removed them."""
     with suppress(BlobNotFoundError):
-        return blobs.blob_store().size(one.sha256) == one.size
+        return blobs.blob_store().size(staged.sha256) == staged.size
     return False
 
 
 def _rows(
     actor: Actor,
-    wanted: Manifest,
+    manifest: Manifest,
     staged: Mapping[str, Staged],
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
     bundle = Bundle.objects.create(
         domain=ground.get_domain(actor.domain),
-        digest=wanted.digest,
-        name=wanted.id,
-        version=wanted.version,
-        kind=wanted.kind,
-        format=wanted.format,
-        component=wanted.component,
-        security_counter=wanted.security_counter,
-        audience=list(wanted.audience),
-        manifest=wanted.raw,
+        digest=manifest.digest,
+        name=manifest.id,
+        version=manifest.version,
+        kind=manifest.kind,
+        format=manifest.format,
+        component=manifest.component,
+        security_counter=manifest.security_counter,
+        audience=list(manifest.audience),
+        manifest=manifest.raw,
         report=judgement.statements,
-        facts={**judgement.facts, "fit": _fits(wanted, judgement, hardware)},
+        facts={**judgement.facts, "fit": _fits(manifest, judgement, hardware)},
         uploaded_by_kind=actor.kind,
         uploaded_by_key=actor.key[:100],
     )
-    for entry in wanted.files:
-        one = staged[entry.path]
+    for entry in manifest.files:
+        staged_file = staged[entry.path]
         BundleFile.objects.create(
             bundle=bundle,
             path=entry.path,
             role=entry.role,
-            size=one.size,
-            sha256=one.sha256,
-            sha1=one.sha1,
-            md5=one.md5,
+            size=staged_file.size,
+            sha256=staged_file.sha256,
+            sha1=staged_file.sha1,
+            md5=staged_file.md5,
         )
     BundleHardware.objects.bulk_create(BundleHardware(bundle=bundle, hardware_model=model) for model in hardware)
     return bundle
 
 
-def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, list[dict[str, object]]]:
+def _fits(
+    manifest: Manifest, judgement: Judgement, hardware: list[HardwareModel]
+) -> dict[str, list[dict[str, object]]]:
     """Return the compatibility of the upload: hardware model name -> reasons against it (none: compatible)."""
     return {
         model.name: [
             reason.to_dict()
-            for reason in fit.fit_verdict(wanted.kind, wanted.format, judgement.facts, fitting.current_profile(model))
+            for reason in fit.fit_verdict(
+                manifest.kind, manifest.format, judgement.facts, fitting.current_profile(model)
+            )
         ]
         for model in hardware
     }

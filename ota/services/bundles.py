@@ -37,42 +37,39 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         VerifierError: it could not be verified.
     """
     uploaded = permitted_rows(actor, Action.UPLOAD_BUNDLE, rows.list_bundles(actor=actor))
-    wanted = parse_manifest(manifest)
-    known = uploaded.filter(digest=wanted.digest).first()
+    parsed = parse_manifest(manifest)
+    known = uploaded.filter(digest=parsed.digest).first()
     if known:
         return known
-    hardware = _hardware(actor.domain, wanted)
-    _demand_new(actor.domain, wanted)
+    hardware = _hardware(actor.domain, parsed)
+    _demand_new(actor.domain, parsed)
     store = blobs.blob_store()
     try:
         with store.staging() as area:
-            staged = _stage(store, area, wanted, files)
-            judgement = bundle_judgement.judge_bundle(actor, wanted, staged)
-            judgement = successors.with_changes(actor.domain, wanted, hardware, judgement)
-            judgement = backsteps.with_backsteps(actor.domain, wanted, hardware, judgement)
-            return bundle_rows.keep_bundle(actor, wanted, staged, judgement, hardware)
+            staged = _stage(store, area, parsed, files)
+            judgement = bundle_judgement.judge_bundle(actor, parsed, staged)
+            judgement = successors.with_changes(actor.domain, parsed, hardware, judgement)
+            judgement = backsteps.with_backsteps(actor.domain, parsed, hardware, judgement)
+            return bundle_rows.keep_bundle(actor, parsed, staged, judgement, hardware)
     except DomainError as error:
-        _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
+        _logger.warning("a bundle was refused", extra={"bundle": parsed.id, "reason": error.detail})
         if isinstance(error, RefusedBundleError):
-            _record_refusal(actor, wanted, error)
+            _record_refusal(actor, parsed, error)
         raise
 
 
-def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -> None:
+def _record_refusal(actor: Actor, manifest: Manifest, error: RefusedBundleError) -> None:
     """Record a refused upload and its sender in the audit log; its bytes are not kept."""
-    detail = {"name": wanted.id, "version": wanted.version, "digest": wanted.digest, "reason": error.detail[:300]}
+    detail = {"name": manifest.id, "version": manifest.version, "digest": manifest.digest, "reason": error.detail[:300]}
     with transaction.atomic():
-        ledger.record(actor=actor, action="bundle.refused", thing=("bundle", wanted.digest), detail=detail)
+        ledger.record(actor=actor, action="bundle.refused", thing=("bundle", manifest.digest), detail=detail)
 
 
-def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
+def _hardware(slug: str, manifest: Manifest) -> list[HardwareModel]:
     """Return the registered hardware models that the manifest names."""
-    classes = {hardware.class_id for hardware in wanted.hw}
-    models = {
-        hardware_model.class_id: hardware_model
-        for hardware_model in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)
-    }
-    for hardware in wanted.hw:
+    classes = {hardware.class_id for hardware in manifest.hw}
+    models = {model.class_id: model for model in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)}
+    for hardware in manifest.hw:
         model = models.get(hardware.class_id)
         if model is None or model.vendor_id != hardware.vendor_id:
             named = f"{hardware.name!r} ({hardware.class_id})"
@@ -81,17 +78,18 @@ def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
     return sorted(models.values(), key=lambda model: model.name)
 
 
-def _demand_new(slug: str, wanted: Manifest) -> None:
+def _demand_new(slug: str, manifest: Manifest) -> None:
     """Refuse a version that exists with other content."""
-    kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
-    if kin.filter(version=wanted.version).exists():
-        msg = f"{wanted.id} {wanted.version} already exists with different content. Give the new content a new version."
+    same_name = Bundle.objects.filter(domain__slug=slug, name=manifest.id, component=manifest.component)
+    if same_name.filter(version=manifest.version).exists():
+        named = f"{manifest.id} {manifest.version}"
+        msg = f"{named} already exists with different content. Give the new content a new version."
         raise ConflictError(msg)
 
 
-def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
+def _stage(store: blobs.Blobs, area: Area, manifest: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
     """Stage the listed files, and compare each with its entry in the manifest."""
-    listed = {entry.path for entry in wanted.files}
+    listed = {entry.path for entry in manifest.files}
     if missing := sorted(listed - set(files)):
         msg = f"bundle.json lists {missing[0]!r}, but this file is not in the upload. Send all files in one upload."
         raise ManifestError(msg)
@@ -102,14 +100,14 @@ def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str,
         )
         raise ManifestError(msg)
     limit = settings.FLEET_MAX_UPLOAD_MB << 20
-    if sum(entry.size for entry in wanted.files) > limit:
+    if sum(entry.size for entry in manifest.files) > limit:
         msg = f"The bundle is larger than the {settings.FLEET_MAX_UPLOAD_MB} MB that this server accepts."
         raise ManifestError(msg)
     staged = {}
-    for entry in wanted.files:
-        one = store.stage(files[entry.path], area, entry.size)
-        if (one.size, one.sha256) != (entry.size, entry.sha256):
+    for entry in manifest.files:
+        staged_file = store.stage(files[entry.path], area, entry.size)
+        if (staged_file.size, staged_file.sha256) != (entry.size, entry.sha256):
             msg = f"{entry.path}: the uploaded file does not match the digest in bundle.json."
             raise ManifestError(msg)
-        staged[entry.path] = one
+        staged[entry.path] = staged_file
     return staged

@@ -49,7 +49,7 @@ def queue_command(*, actor: Actor, device: Device, kind: str, reason: str, minut
             return waiting
         if waiting is not None:
             _close(waiting, State.EXPIRED, "")
-        made = Command.objects.create(
+        command = Command.objects.create(
             domain_id=device.domain_id,
             device=device,
             kind=kind,
@@ -58,9 +58,9 @@ def queue_command(*, actor: Actor, device: Device, kind: str, reason: str, minut
             expires_at=clock.now() + timedelta(minutes=minutes),
         )
         changes.note_changes(device.key)
-        detail = {"device": device.key, "kind": kind, "reason": made.reason}
-        ledger.record(actor=actor, action="command.given", thing=("command", made.key), detail=detail)
-    return made
+        detail = {"device": device.key, "kind": kind, "reason": command.reason}
+        ledger.record(actor=actor, action="command.given", thing=("command", command.key), detail=detail)
+    return command
 
 
 def waiting_for(device: Device) -> QuerySet[Command]:
@@ -109,11 +109,11 @@ def cancel(*, actor: Actor, command: Command) -> Command:
     """Cancel a command; a command that the device has started is not undone. Repeating this changes nothing."""
     with transaction.atomic():
         rows = Command.objects.select_for_update(of=("self",)).select_related("device")
-        found = require_on(actor, Action.CANCEL_COMMAND, rows, command)
-        if found.closed_at is None:
-            _close(found, State.CANCELED, "")
-            ledger.record(actor=actor, action="command.canceled", thing=("command", found.key))
-    return found
+        locked = require_on(actor, Action.CANCEL_COMMAND, rows, command)
+        if locked.closed_at is None:
+            _close(locked, State.CANCELED, "")
+            ledger.record(actor=actor, action="command.canceled", thing=("command", locked.key))
+    return locked
 
 
 def expire_commands(*, domain: TrustDomain) -> int:

@@ -11,29 +11,33 @@ from ota.selectors import parts as rows
 from pki.kernel.errors import DomainError
 
 
-def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool = False) -> None:
+def demand_parts(slug: str, manifest: Manifest, facts: BundleFacts, *, hold: bool = False) -> None:
     """Refuse a composite whose parts could not be installed together.
 
     Args:
         slug: of the domain.
-        wanted: the composite.
+        manifest: the composite.
         facts: what was read of it; of anything but a composite, which has no parts, nothing is demanded.
         hold: lock the parts until the transaction ends, so that none is deleted meanwhile.
 
     Raises:
         RefusedBundleError: it names the part, and what is wrong with it.
     """
-    named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
+    named = facts["parts"] if manifest.kind == Bundle.Kind.COMPOSITE else []
     bundles = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
     known = {bundle.digest: bundle for bundle in (bundles.select_for_update() if hold else bundles)}
-    counters = {value.component: value.security_counter for value in known.values()}
+    counters = {bundle.component: bundle.security_counter for bundle in known.values()}
     for part in named:
-        one = known.get(part["digest"])
-        if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
+        member = known.get(part["digest"])
+        if member is None or (member.component, member.name, member.version) != (
+            part["component"],
+            part["id"],
+            part["version"],
+        ):
             msg = f"The part {part['id']} {part['version']} with this digest does not exist. Upload it first."
             raise RefusedBundleError(msg)
-        _demand_for(wanted, one)
-        _demand_beside(one, counters)
+        _demand_for(manifest, member)
+        _demand_beside(member, counters)
 
 
 def demand_released(bundle: Bundle) -> None:
@@ -57,12 +61,12 @@ def demand_released(bundle: Bundle) -> None:
             raise RefusedBundleError(msg)
 
 
-def _demand_for(wanted: Manifest, part: Bundle) -> None:
+def _demand_for(manifest: Manifest, part: Bundle) -> None:
     classes = {str(hardware["class_id"]) for hardware in part.manifest["hw"]}
-    if strange := [hardware.name for hardware in wanted.hw if str(hardware.class_id) not in classes]:
+    if strange := [hardware.name for hardware in manifest.hw if str(hardware.class_id) not in classes]:
         msg = f"The part {part} is not for the hardware {strange[0]}."
         raise RefusedBundleError(msg)
-    if missing := sorted(set(wanted.audience) - set(part.audience)):
+    if missing := sorted(set(manifest.audience) - set(part.audience)):
         msg = f"The part {part} is not signed for {missing[0]}."
         raise RefusedBundleError(msg)
 

@@ -124,12 +124,12 @@ def _planned(domain: TrustDomain) -> _Plan:
 
 def _plan(domain: TrustDomain, waves: frozenset[tuple[int, str]], devices: int) -> _Plan:
     """Find the patches that are needed, and store the progress."""
-    wanted = _possible(domain, list(_wanted(domain)))
-    rows = Delta.objects.filter(domain=domain, result__in={pair.result for pair in wanted})
+    pairs = _possible(domain, list(_wanted(domain)))
+    rows = Delta.objects.filter(domain=domain, result__in={pair.result for pair in pairs})
     known = {Pair(*row) for row in rows.values_list("base", "result", "format")}
-    left = [pair for pair in wanted if pair not in known]
-    _tell(domain, wanted, left)
-    return _Plan(waves, devices, wanted, left)
+    left = [pair for pair in pairs if pair not in known]
+    _tell(domain, pairs, left)
+    return _Plan(waves, devices, pairs, left)
 
 
 def offer_patch(device: Device, bundle: Bundle, rollout_id: int | None) -> TriedPatch | None:
@@ -218,14 +218,14 @@ def _possible(domain: TrustDomain, pairs: Sequence[Pair]) -> list[Pair]:
     return [one for one in pairs if {one.base, one.result} <= there and (one.base or one.format == patch.FORMAT)]
 
 
-def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) -> None:
+def _tell(domain: TrustDomain, pairs: Sequence[Pair], waiting: Sequence[Pair]) -> None:
     """Store the progress of each image that has changed."""
     left = Counter(pair.result for pair in waiting)
     rows = {
         patch_work.result: (patch_work.wanted, patch_work.done)
         for patch_work in PatchWork.objects.filter(domain=domain)
     }
-    for result, many in Counter(pair.result for pair in wanted).items():
+    for result, many in Counter(pair.result for pair in pairs).items():
         now = many, many - left[result]
         if rows.get(result) != now:
             facts = {"wanted": now[0], "done": now[1], "at": clock.now()}
@@ -288,9 +288,9 @@ def _prune(domain: TrustDomain) -> bool:
     """Delete month-old patches that no device needs; the blob collection removes their bytes. Return True."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     before = clock.now() - KEPT
-    made = Delta.objects.filter(domain=domain, made_at__lt=before)
+    old = Delta.objects.filter(domain=domain, made_at__lt=before)
     work = PatchWork.objects.filter(domain=domain, at__lt=before)
-    for rows in (made, work):
+    for rows in (old, work):
         # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
         while late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)[:PRUNED]):
             rows.filter(pk__in=late).delete()

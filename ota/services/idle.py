@@ -42,8 +42,8 @@ def idle_rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
 def idle_part(after: int, many: int) -> tuple[int, list[Idle]]:
     """Return the next certificates in order, and the number to continue from; 0 after the last part."""
     statement = _statement(HELD, " AND c.id > %s ORDER BY c.id LIMIT %s")
-    found = list(_read(statement, [Status.WAITING.value, after, many]))
-    return found[-1][0] if len(found) == many else 0, [row for _, row in found]
+    rows = list(_read(statement, [Status.WAITING.value, after, many]))
+    return rows[-1][0] if len(rows) == many else 0, [row for _, row in rows]
 
 
 def _held() -> set[int]:

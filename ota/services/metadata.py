@@ -221,14 +221,14 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         raise MetadataError(msg)
     try:
         value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")
-        found = {role: load_document(json.dumps(item).encode(), Targets) for role, item in value.items()}
+        documents = {role: load_document(json.dumps(item).encode(), Targets) for role, item in value.items()}
     except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error
-    if Targets.type not in found:
+    if Targets.type not in documents:
         msg = "The set has no `targets`."
         raise MetadataError(msg)
-    return found
+    return documents
 
 
 def _publish_all(store: Repository, given: policy.Documents) -> None:

@@ -58,8 +58,8 @@ def current_offer(device: Device) -> Assignment | None:
     return _first(device, open_assignments(device))
 
 
-def _first(device: Device, found: list[Assignment]) -> Assignment | None:
-    return next((assignment for assignment in found if not _is_withheld(device, assignment)), None)
+def _first(device: Device, assignments: list[Assignment]) -> Assignment | None:
+    return next((assignment for assignment in assignments if not _is_withheld(device, assignment)), None)
 
 
 def _is_withheld(device: Device, assignment: Assignment) -> bool:

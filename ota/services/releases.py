@@ -112,16 +112,16 @@ def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metad
 
 def _request(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata[Targets]) -> PreparedRequest:
     """Return the bin with the bundle in it, and the targets with a higher floor if that is wanted."""
-    made = {}
+    documents_by_role = {}
     for role, before in held.items():
         number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
         if role == Targets.type:
             floors = {bundle.component: dict.fromkeys(_classes(bundle), bundle.security_counter)}
-            made[role] = documents.raised_targets(before.signed, floors, number, clock.now())
+            documents_by_role[role] = documents.raised_targets(before.signed, floors, number, clock.now())
         else:
-            made[role] = documents.unsigned_bin(before.signed, [_entry(bundle)], number, clock.now())
+            documents_by_role[role] = documents.unsigned_bin(before.signed, [_entry(bundle)], number, clock.now())
     sequence = 0 if bundle.kind in _SHOWN else clock.unix()
-    return PreparedRequest(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
+    return PreparedRequest(documents_by_role, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
 
 
 def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
@@ -134,8 +134,8 @@ def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
         return
     role, before = next(iter(held.items()))
     number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
-    made = documents.withdrawal_bin(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
-    request = PreparedRequest({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
+    document = documents.withdrawal_bin(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
+    request = PreparedRequest({role: document}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
     statements.write_statement(actor=actor, kind=kind, summary=summary, request=request, release=release)
 

@@ -235,10 +235,13 @@ def _patch(value: object) -> tuple[str, str] | None:
             raise InvalidError(msg)
 
 
-def _is_applier(one: dict[str, object]) -> bool:
+def _is_applier(applier: dict[str, object]) -> bool:
     names = {"format", "ram_max", "out_max"}
     return (
-        set(one) == names and isinstance(one["format"], str) and _integer(one["ram_max"]) and _integer(one["out_max"])
+        set(applier) == names
+        and isinstance(applier["format"], str)
+        and _integer(applier["ram_max"])
+        and _integer(applier["out_max"])
     )
 
 

@@ -149,8 +149,8 @@ def fill_waves(actor: Actor, rollout: Rollout, chosen: participants.Participants
 def _numbers(rollout: Rollout, many: int) -> Iterator[int]:
     """Yield action numbers, reserved in blocks; those of a block that a crash leaves unused are lost."""
     for start in range(0, many, RESERVED):
-        wanted = min(RESERVED, many - start)
-        yield from numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=wanted)
+        block = min(RESERVED, many - start)
+        yield from numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=block)
 
 
 def _mine(rollout: Rollout) -> bool:

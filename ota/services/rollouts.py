@@ -239,8 +239,8 @@ def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str =
     with transaction.atomic():
         locked = require_on(actor, _RIGHTS[act], Rollout.objects.select_for_update(of=("self",)), rollout)
         if locked.state not in sources:
-            wanted = " or ".join(sorted(sources))
-            msg = f"The action {act} requires a rollout that is {wanted}; this one is {locked.state}."
+            names = " or ".join(sorted(sources))
+            msg = f"The action {act} requires a rollout that is {names}; this one is {locked.state}."
             raise ConflictError(msg)
         locked.state = target
         locked.hold_reason, locked.hold_key = reason[:300], key[:60]

@@ -82,10 +82,10 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
             msg = f"The statement is {statement.state} and accepts no more signatures."
             raise ReleaseStateError(msg)
         officer = _verify(_root(actor.domain), rows.request_of(statement), given)
-        kept, made = StatementSignature.objects.get_or_create(
+        kept, created = StatementSignature.objects.get_or_create(
             statement=statement, keyid=given.keyid, defaults={"officer": officer, "sigs": dict(given.sigs)}
         )
-        if made:
+        if created:
             ledger.record(
                 actor=actor,
                 action="statement.signed",

@@ -139,13 +139,13 @@ def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
         yield from (blob for blob in some if blob.sha256 not in known)
 
 
-def _remove(one: blobs.StoredBlob) -> bool:
+def _remove(blob: blobs.StoredBlob) -> bool:
     """Remove bytes if still nothing refers to them."""
     with transaction.atomic():
-        lock_digests([one.sha256])
-        if _referenced([one.sha256]):
+        lock_digests([blob.sha256])
+        if _referenced([blob.sha256]):
             return False
-        blobs.blob_store().remove(one.sha256)
+        blobs.blob_store().remove(blob.sha256)
     return True
 
 

@@ -13,20 +13,20 @@ from ota.selectors import predecessors
 _MOST_SHOWN = 8
 
 
-def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+def with_changes(slug: str, manifest: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
     """Return the judgement with the changes from the previously published model.
 
     Raises:
         RefusedBundleError: inputs, outputs or labels change, and ``acknowledges`` does not say so.
     """
-    if wanted.kind != Bundle.Kind.MODEL:
+    if manifest.kind != Bundle.Kind.MODEL:
         return judgement
-    before = predecessors.models_before(slug, wanted.component, [model.pk for model in hardware], wanted.digest)
-    found = predecessors.model_changes(before, judgement.facts)
-    if not found:
+    before = predecessors.models_before(slug, manifest.component, [model.pk for model in hardware], manifest.digest)
+    changes = predecessors.model_changes(before, judgement.facts)
+    if not changes:
         return judgement
-    _demand_acknowledged(found, wanted.acknowledges)
-    said = [f"{change.text} (since {bundle})" for bundle, change in found[:_MOST_SHOWN]]
+    _demand_acknowledged(changes, manifest.acknowledges)
+    said = [f"{change.text} (since {bundle})" for bundle, change in changes[:_MOST_SHOWN]]
     statements = [*judgement.statements, *(report_line("change", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "changes": said}, statements)
 
@@ -41,13 +41,13 @@ def demand_acknowledged_changes(bundle: Bundle) -> list[str]:
         return []
     hardware = [model.pk for model in bundle.hardware_models.all()]
     before = predecessors.models_before(bundle.domain.slug, bundle.component, hardware, bundle.digest)
-    found = predecessors.model_changes(before, bundle.facts)
-    _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
-    return [change.text for _, change in found]
+    changes = predecessors.model_changes(before, bundle.facts)
+    _demand_acknowledged(changes, bundle.manifest.get("acknowledges", ()))
+    return [change.text for _, change in changes]
 
 
-def _demand_acknowledged(found: list[tuple[Bundle, ModelDifference]], acknowledged: Iterable[str]) -> None:
-    missing = [(bundle, difference) for bundle, difference in found if difference.acknowledgement not in acknowledged]
+def _demand_acknowledged(changes: list[tuple[Bundle, ModelDifference]], acknowledged: Iterable[str]) -> None:
+    missing = [(bundle, difference) for bundle, difference in changes if difference.acknowledgement not in acknowledged]
     if missing:
         bundle, change = missing[0]
         msg = (

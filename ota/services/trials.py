@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 FORMAT = "tflite"
 
 
-def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+def with_trial(manifest: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
     """Return the judgement with the results of the model run and of each golden vector.
 
     Raises:
         RefusedBundleError: its own vectors fail, detect nothing, or cannot run here.
     """
-    if judgement.facts.get("inner", wanted.format) != FORMAT:
-        if wanted.of_role("golden"):
+    if judgement.facts.get("inner", manifest.format) != FORMAT:
+        if manifest.of_role("golden"):
             msg = "Golden vectors can be run for TensorFlow Lite models only."
             raise RefusedBundleError(msg)
         return judgement
-    entry, tool = wanted.of_role("golden"), measuring.interpreter_version()
+    entry, tool = manifest.of_role("golden"), measuring.interpreter_version()
     vectors = staged[entry.path].path if entry else None
     cases = golden.read_vectors(_bounded(vectors)) if vectors else ()
-    _demand_sense(wanted, cases, judgement)
+    _demand_sense(manifest, cases, judgement)
     if not tool:
         if cases:
             msg = "Golden vectors cannot be run on this machine: there is no `tflite-micro` for it."
             raise RefusedBundleError(msg)
         return judgement
-    trial = measuring.measure_model(staged[wanted.image.path].path, vectors, len(cases))
+    trial = measuring.measure_model(staged[manifest.image.path].path, vectors, len(cases))
     _demand_right(trial, cases)
-    return _told(judgement, trial, cases, tool)
+    return _with_trial(judgement, trial, cases, tool)
 
 
 def _bounded(vectors: Path) -> bytes:
@@ -52,7 +52,7 @@ def _bounded(vectors: Path) -> bytes:
     return vectors.read_bytes()
 
 
-def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: Judgement) -> None:
+def _demand_sense(manifest: Manifest, cases: tuple[GoldenVector, ...], judgement: Judgement) -> None:
     """Refuse vectors that detect nothing: all equal, or so tolerant that a broken model passes."""
     if not cases:
         return
@@ -60,7 +60,7 @@ def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: 
     if golden.are_constant(cases):
         msg = "All golden vectors expect the same outputs, so a broken model could pass them. Add cases that differ."
         raise RefusedBundleError(msg)
-    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [output["dtype"] for output in outputs]):
+    if WIDE_TOLERANCE not in manifest.acknowledges and golden.is_wide(cases, [output["dtype"] for output in outputs]):
         msg = (
             f"A golden vector tolerates more than {golden.WIDE_TOLERANCE} steps, or a tenth of what a floating-point "
             f"output reaches: it would rarely detect a broken model. If this is intended, put {WIDE_TOLERANCE!r} "
@@ -69,32 +69,32 @@ def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: 
         raise RefusedBundleError(msg)
 
 
-def _demand_right(found: Trial, cases: tuple[GoldenVector, ...]) -> None:
-    if cases and not found.runs:
-        msg = f"The golden vectors cannot be run: {found.message}."
+def _demand_right(trial: Trial, cases: tuple[GoldenVector, ...]) -> None:
+    if cases and not trial.runs:
+        msg = f"The golden vectors cannot be run: {trial.message}."
         raise RefusedBundleError(msg)
-    if found.failed:
-        tolerated = cases[found.failed - 1].tolerance
+    if trial.failed:
+        tolerated = cases[trial.failed - 1].tolerance
         msg = (
-            f"Golden vector {found.failed} fails: the model's output differs by {found.difference:g}, and the "
+            f"Golden vector {trial.failed} fails: the model's output differs by {trial.difference:g}, and the "
             f"tolerance is {tolerated:g}. Generate the vectors with this model (`manage.py bundle golden`)."
         )
         raise RefusedBundleError(msg)
 
 
-def _told(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
+def _with_trial(judgement: Judgement, trial: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
     facts: BundleFacts = {
         **judgement.facts,
-        "trial": {"runs": found.runs, "message": found.message, "tool": tool},
+        "trial": {"runs": trial.runs, "message": trial.message, "tool": tool},
     }
     statements = list(judgement.statements)
-    if found.runs:
-        facts["arena"] = {**facts["arena"], "measured": found.total}
+    if trial.runs:
+        facts["arena"] = {**facts["arena"], "measured": trial.total}
         statements.append(
-            report_line("arena", tool, f"{found.total} bytes taken, {found.head} of them for activations")
+            report_line("arena", tool, f"{trial.total} bytes taken, {trial.head} of them for activations")
         )
     else:
-        statements.append(report_line("trial", tool, f"does not run: {found.message}"))
+        statements.append(report_line("trial", tool, f"does not run: {trial.message}"))
     if cases:
         facts["golden"] = {"cases": len(cases), "tolerance": f"{max(case.tolerance for case in cases):g}"}
         statements.append(report_line("golden vectors", tool, f"all {len(cases)} match"))

@@ -61,24 +61,24 @@ def add(  # noqa: PLR0913  because each is a fact of the key
     """
     require_action(actor, Action.MANAGE_TRUST_KEYS)
     pem, fingerprint = _read(format, pem)
-    wanted = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
+    fields = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
     if revocation:
         _check_choice(pem, revocation)
-        wanted["revocation"] = revocation
-    return _keep(actor, name, pem, wanted)
+        fields["revocation"] = revocation
+    return _keep(actor, name, pem, fields)
 
 
-def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
+def _keep(actor: Actor, name: str, pem: str, fields: dict[str, str]) -> TrustKey:
     """Store a key under its name, unless the same key is stored already."""
     domain = ground.get_domain(actor.domain)
     with transaction.atomic():
-        key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
-        other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
-        if not made and other:
+        key, created = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**fields, "pem": pem})
+        other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in fields.items())
+        if not created and other:
             msg = f"The name {name!r} belongs to another trust key. Choose another name."
             raise ConflictError(msg)
-        if made:
-            detail = {"name": name, **wanted}
+        if created:
+            detail = {"name": name, **fields}
             ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
     return key
 
@@ -86,12 +86,12 @@ def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey
 def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
     """Withdraw a key: it does not verify uploads any more."""
     with transaction.atomic():
-        found = _locked(actor, key)
-        if found.withdrawn_at is None:
-            found.withdrawn_at = clock.now()
-            found.save(update_fields=["withdrawn_at"])
-            ledger.record(actor=actor, action="trust-key.withdrawn", thing=("trust-key", found.public_id))
-    return found
+        locked = _locked(actor, key)
+        if locked.withdrawn_at is None:
+            locked.withdrawn_at = clock.now()
+            locked.save(update_fields=["withdrawn_at"])
+            ledger.record(actor=actor, action="trust-key.withdrawn", thing=("trust-key", locked.public_id))
+    return locked
 
 
 def _locked(actor: Actor, key: TrustKey) -> TrustKey:
@@ -139,18 +139,19 @@ def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustK
         InvalidError: another word, or the key is no signing CA, or a CRL is registered and must go on to count.
     """
     with transaction.atomic():
-        found = _locked(actor, key)
-        _check_choice(found.pem, revocation)
-        if revocation == TrustKey.Revocation.NONE and found.crl:
+        locked = _locked(actor, key)
+        _check_choice(locked.pem, revocation)
+        if revocation == TrustKey.Revocation.NONE and locked.crl:
             msg = (
-                f"A CRL of {found.name} is registered and in use. Withdraw this trust key and add it again without one."
+                f"A CRL of {locked.name} is registered and in use. Withdraw this trust key and add it again without "
+                "one."
             )
             raise InvalidError(msg)
-        found.revocation = revocation
-        found.save(update_fields=["revocation"])
-        thing, detail = ("trust-key", found.public_id), {"revocation": revocation}
+        locked.revocation = revocation
+        locked.save(update_fields=["revocation"])
+        thing, detail = ("trust-key", locked.public_id), {"revocation": revocation}
         ledger.record(actor=actor, action="trust-key.revocation", thing=thing, detail=detail)
-    return found
+    return locked
 
 
 def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> list[Bundle]:
@@ -172,17 +173,17 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
         InvalidError: no complete CRL of this CA, or one that is out of date or older than the one that is known.
     """
     with transaction.atomic():
-        found = _locked(actor, key)
+        locked = _locked(actor, key)
         above = _load_ca(issuer) if issuer else None
-        lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
-        flagged = _flagged(found, lists, all_of_them=above is not None)
+        lists = _own_lists(locked, crl) if above is None else _issuer_lists(locked, above, crl)
+        flagged = _flagged(locked, lists, all_of_them=above is not None)
         detail: dict[str, object] = {
             "number": sum(len(revocation_list.serials) for revocation_list in lists),
             "crl_numbers": [revocation_list.number for revocation_list in lists],
             "of": "issuer" if above is not None else "signing-ca",
             "bundles": [bundle.digest for bundle in flagged],
         }
-        ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", found.public_id), detail=detail)
+        ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", locked.public_id), detail=detail)
     return flagged
 
 

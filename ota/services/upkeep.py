@@ -50,9 +50,9 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
             )
             raise MetadataError(msg)
         number = online_roles.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
-        made = documents.raised_targets(before.signed, {component: {key: counter}}, number, clock.now())
+        document = documents.raised_targets(before.signed, {component: {key: counter}}, number, clock.now())
         request = PreparedRequest(
-            {Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest)
+            {Targets.type: document}, {Targets.type: before, **_shown(domain, highest)}, _text(highest)
         )
         summary = f"floor of {component} on {hardware.name}: {counter}"
         return statements.write_statement(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, request=request)
@@ -80,10 +80,10 @@ def renew_targets(*, actor: Actor, bit_length: int | None = None) -> Statement:
             msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
             raise ReleaseStateError(msg)
         roles = delegated_bins(before[Targets.type].signed)
-        wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
-        _demand_bits(wanted, roles.bit_length if roles else wanted)
-        request = PreparedRequest(_renewed(domain, root.signed, before, wanted), before)
-        summary = f"another year for targets and {2**wanted} bins"
+        bits = bit_length if bit_length is not None else roles.bit_length if roles else 0
+        _demand_bits(bits, roles.bit_length if roles else bits)
+        request = PreparedRequest(_renewed(domain, root.signed, before, bits), before)
+        summary = f"another year for targets and {2**bits} bins"
         return statements.write_statement(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, request=request)
 
 
@@ -111,17 +111,17 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
     filled: dict[str, dict[str, TargetFile]] = {role: {} for role in (roles.get_roles() if roles else ())}
     for target in entries:
         filled[roles.get_role_for_target(target.path) if roles else ""][target.path] = target
-    made = {}
+    renewed = {}
     for role in (Targets.type, *filled):
         published = before[role].signed.version if role in before else 0
         number = online_roles.numbers_after(domain=domain, role=role, published=published)
         base = before[role].signed if role in before else Targets(version=1)
-        made[role] = documents.renewed_document(base, number, now)
-        made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
+        renewed[role] = documents.renewed_document(base, number, now)
+        renewed[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
         if role != Targets.type:
-            made[role].signed.unrecognized_fields = {BIN_FIELD: role}
-    made[Targets.type].signed.delegations = delegations
-    return made
+            renewed[role].signed.unrecognized_fields = {BIN_FIELD: role}
+    renewed[Targets.type].signed.delegations = delegations
+    return renewed
 
 
 def _targets(store: Repository) -> Metadata[Targets]:

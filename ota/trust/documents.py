@@ -103,7 +103,7 @@ def raised_targets(base: Targets, floors: Floors, version: int, now: datetime) -
     known = {component: dict(by) for component, by in floors_of(base).items()}
     for component, by in floors.items():
         held = known.setdefault(component, {})
-        held.update({one: max(counter, held.get(one, 0)) for one, counter in by.items()})
+        held.update({class_id: max(counter, held.get(class_id, 0)) for class_id, counter in by.items()})
     document.unrecognized_fields[FLOORS_FIELD] = known
     return Metadata(document)
 
@@ -122,8 +122,8 @@ def bin_delegations(root: Root, bit_length: int) -> Delegations:
 
 def floors_of(targets: Targets) -> dict[str, dict[str, int]]:
     """Return the counter floors that targets carry; people signed them."""
-    found = targets.unrecognized_fields.get(FLOORS_FIELD, {})
-    return found if isinstance(found, dict) else {}
+    floors = targets.unrecognized_fields.get(FLOORS_FIELD, {})
+    return floors if isinstance(floors, dict) else {}
 
 
 def reason_of(target: TargetFile) -> str | None:

@@ -89,17 +89,17 @@ class OfficersView:
         if root is None or targets is None:
             return Listed(self._trouble)
         role = bin_of(targets, path)
-        found = self._bin(root, targets, role) if role else None
-        target = found.targets.get(path) if found else None
-        if role is None or found is None or target is None:
+        bin_document = self._bin(root, targets, role) if role else None
+        target = bin_document.targets.get(path) if bin_document else None
+        if role is None or bin_document is None or target is None:
             return Listed(UNSIGNED)
         digest, floors = str(target.hashes.get("sha256", "")), documents.floors_of(targets)
         dated: tuple[tuple[str, Root | Targets], ...] = (
             ("root", root),
             ("list of targets", targets),
-            (f"list {role}", found),
+            (f"list {role}", bin_document),
         )
-        if late := next((name for name, one in dated if one.is_expired(now)), ""):
+        if late := next((name for name, document in dated if document.is_expired(now)), ""):
             return Listed(make_reason(ObstacleKind.SIGNATURES_EXPIRED, document=late), digest, floors)
         if (reason := documents.reason_of(target)) is not None:
             return Listed(make_reason(ObstacleKind.WITHDRAWN, why=reason), digest, floors)

@@ -97,10 +97,10 @@ def check_targets(root: Root, document: Metadata[Targets]) -> None:
     if roles is None or document.signed.targets or roles.name_prefix != BIN_PREFIX:
         msg = "Targets must list no files themselves; they delegate to hash bins (`muster-sign tuf-targets`)."
         raise MetadataError(msg)
-    wanted = root.roles[Targets.type]
+    role = root.roles[Targets.type]
     known = document.signed.delegations.keys if document.signed.delegations else {}
-    same = all(keyid in known and known[keyid].to_dict() == root.keys[keyid].to_dict() for keyid in wanted.keyids)
-    if set(roles.keyids) != set(wanted.keyids) or roles.threshold < wanted.threshold or not same:
+    same = all(keyid in known and known[keyid].to_dict() == root.keys[keyid].to_dict() for keyid in role.keyids)
+    if set(roles.keyids) != set(role.keyids) or roles.threshold < role.threshold or not same:
         msg = "The bins must have the same signers and threshold as the targets."
         raise MetadataError(msg)
 

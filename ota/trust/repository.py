@@ -181,8 +181,8 @@ class Repository:
         if targets is None or roles is None:
             return []
         digest = hashlib.sha256(targets.signed_bytes).digest()
-        found = [self._end_of(targets.signed, digest, role) for role in roles.get_roles()]
-        return [one for one in found if one is not None]
+        ends = [self._end_of(targets.signed, digest, role) for role in roles.get_roles()]
+        return [end for end in ends if end is not None]
 
     def _end_of(self, delegator: Targets, digest: bytes, role: str) -> datetime | None:
         for version in self.versions(role):
@@ -222,12 +222,12 @@ class Repository:
         return self._scan() if self._listed is None else self._listed
 
     def _scan(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        versions: dict[str, list[int]] = {}
         if self._folder.is_dir():
             for path in os.scandir(self._folder):
                 if match := _VERSIONED.fullmatch(path.name):
-                    found.setdefault(match[2], []).append(int(match[1]))
-        return found
+                    versions.setdefault(match[2], []).append(int(match[1]))
+        return versions
 
     def newest(self, kind: type[Signed]) -> Metadata[Signed] | None:
         """Return the newest stored snapshot or timestamp, or None."""

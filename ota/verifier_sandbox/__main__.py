@@ -1,4 +1,4 @@
-"""The keeper of a child that does nothing: what it reports of its confinement is what ``manage.py doctor`` shows."""
+"""Supervisor of a child that does nothing: what it reports of its confinement is what ``manage.py doctor`` shows."""
 
 from ota import verifier_sandbox
 

@@ -1,4 +1,4 @@
-"""What a keeper says of its child, as one JSON object on standard output."""
+"""What a supervisor says of its child, as one JSON object on standard output."""
 
 from typing import TypedDict
 
@@ -40,5 +40,5 @@ def read_report(document: object) -> ChildReport:
         answer=intake.read_text(said["answer"], "answer"),
         complaint=intake.read_text(said["complaint"], "complaint"),
         holds={name: intake.read_text(how, name) for name, how in holds.items()},
-        missing=[intake.read_text(one, "missing") for one in missing],
+        missing=[intake.read_text(text, "missing") for text in missing],
     )

@@ -1,4 +1,4 @@
-"""What the server asks a keeper for: one line of JSON, and files as open descriptors."""
+"""What the server asks a supervisor for: one line of JSON, and files as open descriptors."""
 
 import json
 import sys

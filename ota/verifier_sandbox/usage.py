@@ -24,7 +24,7 @@ class Watched:
 
     Args:
         scratch: the folder.
-        user: user id of the child, or 0 when it is the keeper's own.
+        user: user id of the child, or 0 when it is the supervisor's own.
         given: devices and inodes of the artefacts, which the child has open and has not written.
         bounds: what may be used.
     """
@@ -83,27 +83,27 @@ class _UsageCount:
 
     def look_into(self, pid: int) -> None:
         """Count a process's memory, and the files that it has open or mapped and that have no name any more."""
-        place = Path("/proc", str(pid))
+        process_folder = Path("/proc", str(pid))
         with suppress(FileNotFoundError, ProcessLookupError):
             try:
-                resident, shared = (int(word) for word in (place / "statm").read_text().split()[1:3])
+                resident, shared = (int(word) for word in (process_folder / "statm").read_text().split()[1:3])
                 self.memory += (resident - shared) * _PAGE
-                self._open_files(place)
-                self._mapped_files(place)
+                self._open_files(process_folder)
+                self._mapped_files(process_folder)
             except PermissionError as error:
-                if int((place / "statm").read_text().split()[0]):  # one that is ending has no memory any more
+                if int((process_folder / "statm").read_text().split()[0]):  # one that is ending has no memory any more
                     msg = "scratch"
                     raise OverBoundsError(msg) from error
 
-    def _open_files(self, place: Path) -> None:
-        for path in (place / "fd").iterdir():
+    def _open_files(self, process_folder: Path) -> None:
+        for path in (process_folder / "fd").iterdir():
             with suppress(FileNotFoundError):
                 facts = path.stat()
                 if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
                     self._add((facts.st_dev, facts.st_ino), facts.st_blocks * _BLOCK)
 
-    def _mapped_files(self, place: Path) -> None:
-        for line in (place / "maps").read_text().splitlines():
+    def _mapped_files(self, process_folder: Path) -> None:
+        for line in (process_folder / "maps").read_text().splitlines():
             if line.endswith("(deleted)") and line.split()[1].endswith("s"):
                 first, last = (int(part, 16) for part in line.split()[0].split("-"))
                 self._add((-1, int(line.split()[4])), last - first)
@@ -141,12 +141,12 @@ def _children(pid: int) -> list[int]:
 
 def _children_by_parent(pid: int) -> list[int]:
     """Look at every process: kernels without CONFIG_PROC_CHILDREN list none."""
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
             if int((path / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(path.name))
-    return found
+                children.append(int(path.name))
+    return children
 
 
 def clear_folder(folder: Path) -> None:

@@ -77,8 +77,8 @@ def landlock(read: Iterable[Path], write: Iterable[Path], *, network: bool = Tru
     ruleset = _ruleset(version, handled, network=network)
     try:
         for places, rights in ((read, _READ), (write, written)):
-            for place in places:
-                _allow(ruleset, place, rights & handled)
+            for path in places:
+                _allow(ruleset, path, rights & handled)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
@@ -156,13 +156,13 @@ def _handled(version: int) -> int:
     return rights
 
 
-def _allow(ruleset: int, place: Path, rights: int) -> None:
+def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
-        descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        if not place.is_dir():
+        if not path.is_dir():
             rights &= _FILE_RIGHTS
         rule = _PathBeneath(rights, descriptor)
         _call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)

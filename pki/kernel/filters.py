@@ -125,7 +125,7 @@ def _field(criterion: Criterion) -> str:
 
 def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no common base class
     """Return the criterion of each field of a filter, in order."""
-    return {one.name: one.metadata["criterion"] for one in fields(shape)}
+    return {field.name: field.metadata["criterion"] for field in fields(shape)}
 
 
 def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also: Collection[str] = ()) -> _Filter:

@@ -50,17 +50,17 @@ def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
         kinds: kinds of secrets that this program may hold or pass on; all others are dropped.
     """
     _adopt()
-    found = {name: value for name, value in os.environ.items() if value and kind_of_secret(name)}
-    if not found:
+    secrets = {name: value for name, value in os.environ.items() if value and kind_of_secret(name)}
+    if not secrets:
         return
     for kind in kinds:
-        own = {**read_secrets(kind), **{name: value for name, value in found.items() if kind_of_secret(name) == kind}}
+        own = {**read_secrets(kind), **{name: value for name, value in secrets.items() if kind_of_secret(name) == kind}}
         if own:
             _held[kind] = _in_memory(kind, own)
     for descriptor in descriptors_of(kinds):
         os.set_inheritable(descriptor, True)  # noqa: FBT003  because it takes no keyword
     environment = environment_of(kinds)
-    clean = {name: value for name, value in environment.items() if name not in found}
+    clean = {name: value for name, value in environment.items() if name not in secrets}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], clean)  # noqa: S606  because it is this very program
 
 
@@ -70,10 +70,10 @@ def read_secrets(kind: str) -> dict[str, str]:
     The environment has one only in a program that did not call ``hide_secrets``, or with an empty value.
     """
     _adopt()
-    found: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     if kind in _held:
-        found = json.loads(os.pread(_held[kind], os.fstat(_held[kind]).st_size, 0))
-    return {**found, **{name: value for name, value in os.environ.items() if kind_of_secret(name) == kind}}
+        secrets = json.loads(os.pread(_held[kind], os.fstat(_held[kind]).st_size, 0))
+    return {**secrets, **{name: value for name, value in os.environ.items() if kind_of_secret(name) == kind}}
 
 
 def holds_secret(kind: str) -> bool:
@@ -92,10 +92,10 @@ def forget_secrets(*kinds: str) -> None:
 
 def take_passphrase() -> str:
     """Return the vault's passphrase and forget it; for the signer."""
-    found = read_secrets(PASSPHRASE).get(_VAULT, "")
+    passphrase = read_secrets(PASSPHRASE).get(_VAULT, "")
     forget_secrets(PASSPHRASE)
     os.environ.pop(_VAULT, None)
-    return found
+    return passphrase
 
 
 def environment_of(kinds: Iterable[str]) -> dict[str, str]:
@@ -106,10 +106,10 @@ def environment_of(kinds: Iterable[str]) -> dict[str, str]:
     """
     _adopt()
     given = set(kinds)
-    found = {name: value for name, value in os.environ.items() if kind_of_secret(name) in {None, *given}}
+    kept = {name: value for name, value in os.environ.items() if kind_of_secret(name) in {None, *given}}
     if BUCKET not in given:
-        found = {name: value for name, value in found.items() if not name.startswith("AWS_")}
-    return found | {_variable(kind): str(_held[kind]) for kind in given if kind in _held}
+        kept = {name: value for name, value in kept.items() if not name.startswith("AWS_")}
+    return kept | {_variable(kind): str(_held[kind]) for kind in given if kind in _held}
 
 
 def descriptors_of(kinds: Iterable[str]) -> tuple[int, ...]:

@@ -67,9 +67,9 @@ def _break_before(file: BinaryIO, end: int) -> int:
     """Return the offset after the last line break in the first ``end`` bytes; 0 if there is none."""
     while end > 0:
         begin = max(0, end - BLOCK)
-        found = os.pread(file.fileno(), end - begin, begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
+        offset = os.pread(file.fileno(), end - begin, begin).rfind(b"\n")
+        if offset >= 0:
+            return begin + offset + 1
         end = begin
     return 0
 

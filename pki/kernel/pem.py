@@ -24,16 +24,16 @@ def demand_one_block(text: bytes | str, *kinds: str, what: str = "The file") -> 
         InvalidError: none, several, another kind, or an object without its end.
     """
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    found = _BEGIN.findall(data.decode("utf-8", "replace"))
-    wanted = " or ".join(f"`-----BEGIN {kind}-----`" for kind in kinds)
-    if not found:
-        msg = f"{what} is not PEM. Expected {wanted}."
+    blocks = _BEGIN.findall(data.decode("utf-8", "replace"))
+    headers = " or ".join(f"`-----BEGIN {kind}-----`" for kind in kinds)
+    if not blocks:
+        msg = f"{what} is not PEM. Expected {headers}."
         raise InvalidError(msg)
-    if len(found) > 1:
-        msg = f"{what} holds {len(found)} objects ({', '.join(found[:5])}). Give one: {wanted}."
+    if len(blocks) > 1:
+        msg = f"{what} holds {len(blocks)} objects ({', '.join(blocks[:5])}). Give one: {headers}."
         raise InvalidError(msg)
-    if found[0] not in kinds or f"-----END {found[0]}-----".encode() not in data:
-        msg = f"{what} holds {found[0]}, or lacks its end. Expected {wanted}."
+    if blocks[0] not in kinds or f"-----END {blocks[0]}-----".encode() not in data:
+        msg = f"{what} holds {blocks[0]}, or lacks its end. Expected {headers}."
         raise InvalidError(msg)
     return data
 

@@ -216,15 +216,15 @@ class Stored(Protocol):
 
 def roles_for(action: Action) -> tuple[Role, ...]:
     """Return the roles that allow an action; every role includes the rights of a viewer."""
-    wanted = RIGHTS[action].roles
-    return tuple(role for role in Role if role in wanted or Role.VIEWER in wanted)
+    roles = RIGHTS[action].roles
+    return tuple(role for role in Role if role in roles or Role.VIEWER in roles)
 
 
 def may_do(actor: Actor, action: Action) -> bool:
     """Return whether an actor may do an action to anything: what a page asks before it shows a button."""
-    wanted = RIGHTS[action].roles
+    roles = RIGHTS[action].roles
     if actor.kind is ActorKind.OPERATOR:
-        return bool(actor.roles & wanted or (Role.VIEWER in wanted and actor.roles))
+        return bool(actor.roles & roles or (Role.VIEWER in roles and actor.roles))
     return actor.is_system
 
 
@@ -273,11 +273,11 @@ def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
     Raises:
         NotFoundError: it is not among them; the message does not say whether it exists.
     """
-    found = rows.filter(pk=wanted.pk).first()
-    if found is None:
+    row = rows.filter(pk=wanted.pk).first()
+    if row is None:
         msg = "This object no longer exists, or you may not change it."
         raise NotFoundError(msg)
-    return found
+    return row
 
 
 def require_on(actor: Actor, action: Action, rows: RowsOf[_Row_co], wanted: Stored, domain: str = "domain") -> _Row_co:

@@ -37,8 +37,8 @@ def own_namespaces() -> bool:
         False where it does not; nothing was changed then.
     """
     # For root a user namespace would leave no other user to become.
-    wanted = _NEWPID | _NEWIPC | (0 if os.geteuid() == 0 else _NEWUSER)
-    return _allowed(wanted) and bool(_libc.unshare(wanted | _NEWNET) == 0)
+    flags = _NEWPID | _NEWIPC | (0 if os.geteuid() == 0 else _NEWUSER)
+    return _allowed(flags) and bool(_libc.unshare(flags | _NEWNET) == 0)
 
 
 def own_processes() -> None:
@@ -52,8 +52,8 @@ def own_processes() -> None:
     _check(_libc.mount(b"proc", b"/proc", b"proc", _PLAIN, None))
 
 
-def _allowed(wanted: int) -> bool:
-    return _tried(lambda: _libc.unshare(wanted) == 0 and _tried(own_processes))
+def _allowed(flags: int) -> bool:
+    return _tried(lambda: _libc.unshare(flags) == 0 and _tried(own_processes))
 
 
 def _tried(act: Callable[[], object]) -> bool:

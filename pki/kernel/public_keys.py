@@ -141,14 +141,14 @@ def read_tuf(keytype: str, scheme: str, public: str) -> PublicKey:
     Raises:
         InvalidError: a type that is not accepted, or the bytes are of another one.
     """
-    wanted = _TUF.get((keytype, scheme))
-    if wanted is None:
+    key_class = _TUF.get((keytype, scheme))
+    if key_class is None:
         msg = f"A TUF key of type {keytype[:40]!r} with scheme {scheme[:40]!r} is not accepted."
         raise InvalidError(msg)
-    key = _read_hex(public) if wanted == "ed25519" else read_pem(public)
+    key = _read_hex(public) if key_class == "ed25519" else read_pem(public)
     found = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else None
     found = found or ("rsa" if isinstance(key, rsa.RSAPublicKey) else "ed25519")
-    if found != wanted:
+    if found != key_class:
         msg = f"The TUF key declares {scheme}, but its key bytes are {describe_type(key)}."
         raise InvalidError(msg)
     return key

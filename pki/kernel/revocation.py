@@ -68,11 +68,11 @@ def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = Fa
         )
         raise InvalidError(msg)
     _demand_may_sign(issuer)
-    crls = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
-    if len({crl.points for crl in crls}) != len(crls):
+    lists = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
+    if len({entry.points for entry in lists}) != len(lists):
         msg = "Two of the CRLs are for the same distribution point. Give the newest of each."
         raise InvalidError(msg)
-    return crls
+    return lists
 
 
 def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
@@ -81,12 +81,12 @@ def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
     Raises:
         InvalidError: one is out of date, from the future, or says no end.
     """
-    for crl in lists:
-        if crl.crl.next_update_utc is None:
+    for entry in lists:
+        if entry.crl.next_update_utc is None:
             msg = "The CRL has no nextUpdate, so its freshness cannot be checked. Issue it with one."
             raise InvalidError(msg)
-        if crl.ends() <= at or crl.crl.last_update_utc > at + SKEW:
-            msg = f"The CRL of {crl.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
+        if entry.ends() <= at or entry.crl.last_update_utc > at + SKEW:
+            msg = f"The CRL of {entry.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
             raise InvalidError(msg)
 
 
@@ -98,19 +98,19 @@ def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList
     Raises:
         InvalidError: a new list is older than the one that is known, by number or date, or has lost its number.
     """
-    held = {crl.points: crl for crl in before}
-    for crl in new:
-        known = held.get(crl.points)
-        if known is not None and known.crl.fingerprint(hashes.SHA256()) != crl.crl.fingerprint(hashes.SHA256()):
-            _demand_newer(known, crl)
-        held[crl.points] = crl
+    held = {entry.points: entry for entry in before}
+    for entry in new:
+        known = held.get(entry.points)
+        if known is not None and known.crl.fingerprint(hashes.SHA256()) != entry.crl.fingerprint(hashes.SHA256()):
+            _demand_newer(known, entry)
+        held[entry.points] = entry
     return list(held.values())
 
 
 def covering_lists(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
     """Return the lists that cover a certificate: those for all, and those of a point that it names."""
     named = _named_points(certificate)
-    return [crl for crl in lists if not crl.points or crl.points & named]
+    return [entry for entry in lists if not entry.points or entry.points & named]
 
 
 def _demand_newer(known: RevocationList, new: RevocationList) -> None:
@@ -198,8 +198,8 @@ def _serial(entry: x509.RevokedCertificate) -> int:
 
 def _named_points(certificate: x509.Certificate) -> frozenset[str]:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
-    whole = (one for one in found if one.reasons is None and one.crl_issuer is None)
-    return frozenset(repr(name) for one in whole for name in one.full_name or ())
+    whole = (point for point in points if point.reasons is None and point.crl_issuer is None)
+    return frozenset(repr(name) for point in whole for name in point.full_name or ())

@@ -43,7 +43,7 @@ _REFUSED: dict[str, _Pair] = {
     # ways around the checks of paths and of this filter
     "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "truncate": (76, 45),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    # memory that is not counted (the keeper counts files in memory)
+    # memory that is not counted (the supervisor counts files in memory)
     "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192),
     "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180),
@@ -102,11 +102,11 @@ def install_filter(steps: list[_Step]) -> bool:
     """Install a filter permanently, here and in all child processes; say whether the kernel accepted it."""
     code = b"".join(struct.pack("<HBBI", *step) for step in steps)
     kept = ctypes.create_string_buffer(code, len(code))
-    wanted = _Program(len(steps), ctypes.cast(kept, ctypes.c_void_p))
+    program = _Program(len(steps), ctypes.cast(kept, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(wanted), 0, 0) == 0)
+    return bool(libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
 def filter_program(*, signals: bool, groups: bool) -> list[_Step]:

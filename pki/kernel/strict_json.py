@@ -103,12 +103,12 @@ class _StrictDecoder:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
                 msg = f"The key {intake.shown_name(key)!r} appears twice in one object. Remove one of the two."
                 raise InvalidError(msg)
             seen.add(key)
-    return found
+    return members

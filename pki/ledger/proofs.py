@@ -52,17 +52,17 @@ def path_includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], roo
     """Return whether a path leads from a leaf to a root."""
     if not 0 <= index < size:
         return False
-    place, last, value = index, size - 1, leaf
+    node, last, value = index, size - 1, leaf
     for sibling in path:
         if last == 0:
             return False
-        if place & 1 or place == last:
+        if node & 1 or node == last:
             value = hash_node(sibling, value)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
         else:
             value = hash_node(value, sibling)
-        place, last = place >> 1, last >> 1
+        node, last = node >> 1, last >> 1
     return last == 0 and value == root
 
 
@@ -73,18 +73,18 @@ def path_extends(old: int, old_root: bytes, new: int, new_root: bytes, path: Seq
     if not 0 < old < new or not path:
         return False
     parts = list(path) if old & (old - 1) else [old_root, *path]
-    place, last = old - 1, new - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
+    node, last = old - 1, new - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
     before = after = parts[0]
     for part in parts[1:]:
         if last == 0:
             return False
-        if place & 1 or place == last:
+        if node & 1 or node == last:
             before, after = hash_node(part, before), hash_node(part, after)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
         else:
             after = hash_node(after, part)
-        place, last = place >> 1, last >> 1
+        node, last = node >> 1, last >> 1
     return last == 0 and before == old_root and after == new_root

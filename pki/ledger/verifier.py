@@ -65,11 +65,11 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:  # untyped: anybody may 
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object whose names differ: of a name twice, one program would read the first and another the last."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         msg = "an object holds a name twice"
         raise ValueError(msg)
-    return found
+    return members
 
 
 # untyped: anybody may have written it; what is missing raises.

@@ -29,8 +29,8 @@ class DocumentField(models.JSONField):
 
     def from_db_value(self, value: str | None, expression: Expression, connection: BaseDatabaseWrapper) -> object:
         """Return what was read; texts that were stored before they were checked come with replacement characters."""
-        found = super().from_db_value(value, expression, connection)
-        return intake.storable_document(found) if isinstance(value, str) and "\\u" in value else found
+        document = super().from_db_value(value, expression, connection)
+        return intake.storable_document(document) if isinstance(value, str) and "\\u" in value else document
 
     def deconstruct(self) -> tuple[str, str, Sequence[object], dict[str, object]]:
         """Return the field as migrations know it: to a database it is a plain JSON column."""

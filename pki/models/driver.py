@@ -71,8 +71,8 @@ def _text_of_document(value: object) -> str:
 
 
 def _document_of_text(text: str) -> object:
-    found = json.loads(text)
-    return intake.storable_document(found) if "\\u" in text else found
+    document = json.loads(text)
+    return intake.storable_document(document) if "\\u" in text else document
 
 
 # What Django's own SQLite backend writes and reads, value for value (a test compares them).

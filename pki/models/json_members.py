@@ -64,7 +64,7 @@ def member_of(source: str, *names: str, text: bool = False) -> JsonMember:
             as they stand.
         text: True for the text itself, False for JSON.
     """
-    found: str | JsonMember = source
+    member: str | JsonMember = source
     for name in names[:-1]:
-        found = JsonMember(name, found)
-    return (TextMember if text else JsonMember)(names[-1], found)
+        member = JsonMember(name, member)
+    return (TextMember if text else JsonMember)(names[-1], member)

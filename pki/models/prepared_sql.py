@@ -34,8 +34,8 @@ def get_row(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | 
         **wanted: field name (for a foreign key: ``name_id``) to value.
     """
     names = _names(model)
-    found = row_values(model, names, lock=lock, **wanted)
-    return None if found is None else model.from_db(DEFAULT_DB_ALIAS, names, found)
+    row = row_values(model, names, lock=lock, **wanted)
+    return None if row is None else model.from_db(DEFAULT_DB_ALIAS, names, row)
 
 
 # untyped: each field that is named has its own type.
@@ -45,8 +45,8 @@ def row_values(
     """Return some fields of the row whose columns have these values, as a list, or None."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, inward, outward = _select(model, names, tuple(wanted), real.vendor, lock=lock)
-    found = _run(real, statement, _converted(wanted.values(), inward))
-    return None if found is None else _converted(found, outward)
+    values = _run(real, statement, _converted(wanted.values(), inward))
+    return None if values is None else _converted(values, outward)
 
 
 def insert_row(model: type[Row], **given: object) -> Row:
@@ -61,24 +61,24 @@ def insert_row(model: type[Row], **given: object) -> Row:
     rows = {name: value for name, value in given.items() if isinstance(value, models.Model)}
     known = {name: value for name, value in given.items() if name not in rows}
     known |= {f"{name}_id": value.pk for name, value in rows.items()}
-    wanted = [known.pop(name) if name in known else default() for name, default in fields]
+    values = [known.pop(name) if name in known else default() for name, default in fields]
     if known:
         msg = f"{model.__name__} has no field of these names: {', '.join(known)}."
         raise TypeError(msg)
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
-        (key,) = _run(real, statement, _converted(wanted, inward)) or ()
-    made = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
-    made._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
-    return made
+        (key,) = _run(real, statement, _converted(values, inward)) or ()
+    row = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *values])
+    row._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
+    return row
 
 
 def update_row(instance: models.Model, *names: str) -> None:
     """Write some fields of a row that is there."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, attributes, inward = _update(type(instance), names, real.vendor)
-    wanted = [getattr(instance, name) for name in attributes]
+    values = [getattr(instance, name) for name in attributes]
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
-        _run(real, statement, [*_converted(wanted, inward), instance.pk], fetch=False)
+        _run(real, statement, [*_converted(values, inward), instance.pk], fetch=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
         raise TypeError(msg)
     plan = [(names.index(name) if name in names else None, default) for name, default in fields]
     ready = [
-        _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
+        _converted([default() if column is None else row[column] for column, default in plan], inward) for row in rows
     ]
     return PreparedInsert(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
 
@@ -149,7 +149,7 @@ def _write_arrays(cursor: CursorWrapper, prepared: PreparedInsert, given: tuple[
     if alone and len(prepared.rows) >= LEAST_COPIED:
         _copy_in(cursor, prepared)
     elif prepared.rows:
-        arrays = ", ".join(f"%s::{one}[]" for one in prepared.types)
+        arrays = ", ".join(f"%s::{kind}[]" for kind in prepared.types)
         names = ", ".join(f"column{number}" for number in range(1, len(prepared.types) + 1))
         source = f"SELECT * FROM unnest({arrays}) AS given_rows({names})"  # noqa: S608  because only types of our own models stand in it
         columns = [list(column) for column in zip(*prepared.rows, strict=True)]

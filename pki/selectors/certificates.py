@@ -52,9 +52,9 @@ def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] 
     """Return time and reason of the revocation of a CA's certificate by serial number; None if it is unknown."""
     names = ("revoked_at", "revocation_reason")
     for authority in _authority_ids.get(key_id, lambda: _ids_of(key_id)):
-        found = prepared_sql.row_values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
-        if found is not None:
-            return found[0], found[1]
+        values = prepared_sql.row_values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
+        if values is not None:
+            return values[0], values[1]
     return None
 
 

@@ -39,16 +39,20 @@ def one_row(rows: QuerySet[_Row], kind: str) -> _Row:
     Raises:
         NotFoundError: the set is empty.
     """
-    found = rows.first()
-    if found is None:
+    row = rows.first()
+    if row is None:
         msg = f"There is no such {kind}."
         raise NotFoundError(msg)
-    return found
+    return row
 
 
 def named_rows(rows: QuerySet[_Row], public_ids: Iterable[str | UUID]) -> QuerySet[_Row]:
     """Return the rows with these public ids; what is none is left out."""
-    keys = [key for one in public_ids if (key := one if isinstance(one, UUID) else _uuid_or_none(one))]
+    keys = [
+        key
+        for public_id in public_ids
+        if (key := public_id if isinstance(public_id, UUID) else _uuid_or_none(public_id))
+    ]
     # By way of the primary key: SQLite would pass over every row of the domain as soon as there are two ids.
     known: QuerySet[_Row] = QuerySet(rows.model).filter(public_id__in=keys)
     return rows.filter(pk__in=known.values("pk")) if keys else rows.none()
@@ -60,13 +64,13 @@ def one_referred(rows: QuerySet[_Row], word: str, kind: str, name: str = "name")
     Raises:
         InvalidError: there is no such row, so that the filter can mean nothing.
     """
-    found = rows.filter(**{name: word}).first()
-    if found is None and (key := _uuid_or_none(word)):
-        found = rows.filter(public_id=key).first()
-    if found is None:
+    row = rows.filter(**{name: word}).first()
+    if row is None and (key := _uuid_or_none(word)):
+        row = rows.filter(public_id=key).first()
+    if row is None:
         msg = f"There is no {kind} {intake.shown_name(word[:100])!r}. Give its name or its public id."
         raise InvalidError(msg)
-    return found
+    return row
 
 
 def _uuid_or_none(word: str) -> UUID | None:

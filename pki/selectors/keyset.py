@@ -83,11 +83,11 @@ def _beyond(fields: Sequence[str], mark: Sequence[object], sign: str) -> Q:
     The first field's bound stands beside the alternatives: a database that reads an index in that order begins there,
     where SQLite, and PostgreSQL too, would go through all rows before it.
     """
-    wanted = Q()
-    for place, name in enumerate(fields):
-        same = dict(zip(fields[:place], mark[:place], strict=True))
-        wanted |= Q(**same, **{f"{name}__{sign}": mark[place]})
+    condition = Q()
+    for index, name in enumerate(fields):
+        same = dict(zip(fields[:index], mark[:index], strict=True))
+        condition |= Q(**same, **{f"{name}__{sign}": mark[index]})
     if len(fields) == 1:
-        return wanted
+        return condition
     compared = GreaterThanOrEqual if sign == "gt" else LessThanOrEqual
-    return Q(Mostly(compared(F(fields[0]), mark[0]))) & wanted
+    return Q(Mostly(compared(F(fields[0]), mark[0]))) & condition

@@ -36,8 +36,8 @@ def root_links(*, actor: Actor) -> list[x509.Certificate]:
 
 def authority_der(key_id: str) -> bytes | None:
     """Return the newest certificate of a CA of this server in DER, by its key id, or None."""
-    found = Authority.objects.filter(key_id=key_id).order_by("-id").values_list("der", flat=True).first()
-    return None if found is None else bytes(found)
+    der = Authority.objects.filter(key_id=key_id).order_by("-id").values_list("der", flat=True).first()
+    return None if der is None else bytes(der)
 
 
 def crl_shards(*, actor: Actor) -> QuerySet[CrlShard]:

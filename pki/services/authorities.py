@@ -57,8 +57,10 @@ def install_link(*, actor: Actor, certificate: bytes) -> Authority:
     roots = permitted_rows(actor, Action.INSTALL_AUTHORITY, Authority.objects.filter(kind=Authority.Kind.ROOT))
     domain, cross = domain_of(actor.domain), load_certificate(certificate)
     known = [x509.load_der_x509_certificate(bytes(row.der)) for row in roots]
-    above = next((one for one in known if rules.issued_by(cross, one)), None)
-    below = next((one for one in known if one.public_key() == cross.public_key() and one != above), None)
+    above = next((authority for authority in known if rules.issued_by(cross, authority)), None)
+    below = next(
+        (authority for authority in known if authority.public_key() == cross.public_key() and authority != above), None
+    )
     if above is None or below is None or cross.subject != below.subject:
         msg = "A link certificate must connect two of this domain's roots. Import both trees first."
         raise InvalidError(msg)

@@ -164,9 +164,9 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
     with transaction.atomic():
         certificate = one_row(revocable.filter(fingerprint=fingerprint.lower()), "certificate")
         follow = reason == "keyCompromise" if lineage is None else lineage
-        for one in [certificate, *(renewed_certificates(certificate) if follow else [])]:
-            if one.revoked_at is None:
-                _revoke_one(actor, one, reason)
+        for affected in [certificate, *(renewed_certificates(certificate) if follow else [])]:
+            if affected.revoked_at is None:
+                _revoke_one(actor, affected, reason)
     return certificate
 
 

@@ -85,10 +85,10 @@ class ChangeFeed:
         slept, self.heard_at = now - self.heard_at, now
         if not 0 <= slept < KEPT.total_seconds() / 2:
             return News(everything=True)
-        found = self._postgresql() if _postgresql() else self._sqlite()
-        if len(found) > MOST_AT_ONCE or "" in found:
+        changes = self._postgresql() if _postgresql() else self._sqlite()
+        if len(changes) > MOST_AT_ONCE or "" in changes:
             return News(everything=True)
-        return News(tuple(dict.fromkeys(found)))
+        return News(tuple(dict.fromkeys(changes)))
 
     def _sqlite(self) -> list[str]:
         line = connections["default"]
@@ -98,10 +98,10 @@ class ChangeFeed:
         if version == self.version:
             return []
         rows = Change.objects.filter(id__gt=self.place).order_by("id").values_list("id", "subject")
-        found = list(rows[: MOST_AT_ONCE + 1])
+        rows_read = list(rows[: MOST_AT_ONCE + 1])
         self.version = version
-        self.place = found[-1][0] if found else self.place
-        return [subject for _, subject in found]
+        self.place = rows_read[-1][0] if rows_read else self.place
+        return [subject for _, subject in rows_read]
 
     def _postgresql(self) -> list[str]:
         statement = (
@@ -111,11 +111,11 @@ class ChangeFeed:
         with connections["default"].cursor() as cursor:
             cursor.execute(statement, [self.place, MOST_AT_ONCE + len(self.read) + 1])
             rows = cursor.fetchall()
-        found = [subject for key, _, subject, _ in rows if key not in self.read]
+        subjects = [subject for key, _, subject, _ in rows if key not in self.read]
         if rows:
             self.place = rows[0][3]
             self.read = {key for key, writer, _, _ in rows if writer >= self.place}
-        return found
+        return subjects
 
 
 def _postgresql() -> bool:

@@ -94,8 +94,8 @@ def _listed(statement: str, row: CrlShard, now: datetime) -> Sequence[tuple[byte
     since = connection.ops.adapt_datetimefield_value(now - KEPT)
     with connection.cursor() as cursor:
         cursor.execute(statement, [row.key_id, row.shard, since])
-        found: Sequence[tuple[bytes | int]] = cursor.fetchall()
-    return found
+        rows: Sequence[tuple[bytes | int]] = cursor.fetchall()
+    return rows
 
 
 def _entries(row: CrlShard, now: datetime) -> list[bytes]:

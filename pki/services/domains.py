@@ -31,12 +31,14 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
         raise InvalidError(msg)
     with transaction.atomic():
         _demand_free(slug, host_names)
-        domain, made = TrustDomain.objects.get_or_create(slug=slug, defaults={"name": name, "host_names": host_names})
-        if not made and domain.host_names != host_names:
+        domain, created = TrustDomain.objects.get_or_create(
+            slug=slug, defaults={"name": name, "host_names": host_names}
+        )
+        if not created and domain.host_names != host_names:
             domain.host_names = host_names
             domain.save(update_fields=["host_names"])
             changes.note_changes()
-        if made:
+        if created:
             changes.note_changes()
             journal.append_fact("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
             ledger.record(actor=actor, action="domain.created", thing=("domain", slug), domain=domain)
@@ -51,8 +53,8 @@ def create_again(fact: journal.Fact) -> bool:
 
 
 def _demand_free(slug: str, host_names: list[str]) -> None:
-    wanted = {name.lower() for name in host_names}
+    hosts = {name.lower() for name in host_names}
     for other in TrustDomain.objects.exclude(slug=slug):
-        if taken := wanted & {name.lower() for name in other.host_names}:
+        if taken := hosts & {name.lower() for name in other.host_names}:
             msg = f"The host name {min(taken)} belongs to another domain."
             raise ConflictError(msg)

@@ -158,11 +158,11 @@ def _lines(path: Path, needed: dict[str, type], start: int) -> Iterator[tuple[in
         file.seek(start)
         for line in file:
             try:
-                found = strict_json.read_json(line, max_bytes=MOST_LINE)
+                entry = strict_json.read_json(line, max_bytes=MOST_LINE)
             except InvalidError:
-                found = None
-            if isinstance(found, dict) and all(type(found.get(name)) is kind for name, kind in needed.items()):
-                yield begin, found
+                entry = None
+            if isinstance(entry, dict) and all(type(entry.get(name)) is kind for name, kind in needed.items()):
+                yield begin, entry
             else:
                 _logger.warning("a line of the journal is truncated", extra={"file": path.name, "byte": begin})
             begin += len(line)

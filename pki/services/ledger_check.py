@@ -147,7 +147,7 @@ def _stored(domain: TrustDomain, newest: int) -> Iterator[ClaimedHead]:
 def _roots(domain: TrustDomain, report: LedgerReport, claims: Claims, progress: Progress) -> Iterator[tuple[int, str]]:
     """Yield the root at each size that is wanted, checking each leaf on the way."""
     frontier, sizes = Frontier(), claims.sizes()
-    wanted = next((size for size in sizes if size > 0), None)
+    next_size = next((size for size in sizes if size > 0), None)
     last = LedgerOrder.objects.filter(domain=domain).order_by("-index").values_list("index", flat=True).first()
     for expected, (index, _, owner, told, at, *values) in enumerate(_places(domain)):
         if index != expected:
@@ -158,9 +158,9 @@ def _roots(domain: TrustDomain, report: LedgerReport, claims: Claims, progress: 
         if leaf != told or owner != domain.pk:
             report.add_problem(f"Entry {expected} ({facts['public_id']}) was changed.")
         frontier.add(bytes.fromhex(leaf))
-        if frontier.size == wanted:
+        if frontier.size == next_size:
             yield frontier.size, frontier.root().hex()
-            wanted = next(sizes, None)
+            next_size = next(sizes, None)
         if frontier.size % AT_ONCE == 0:
             progress(frontier.size, (last or 0) + 1)
     report.entries = frontier.size
@@ -208,7 +208,7 @@ def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Pr
 
     A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
     """
-    found: dict[int, int] = {}
+    void: dict[int, int] = {}
     present = 0
     for entry in ledger.restored_epochs(domain).select_related("order").iterator(chunk_size=AT_ONCE):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
@@ -229,9 +229,9 @@ def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Pr
             f"A backup was restored at entry {index}: epoch {detail['lost_epoch']} had reached"
             f" {detail['lost_size']} entries; epoch {new} continues from here.{waits}"
         )
-        found.update(dict.fromkeys(range(present, new), index))
+        void.update(dict.fromkeys(range(present, new), index))
         present = new
-    return found
+    return void
 
 
 def _check_signature(report: LedgerReport, head: Mapping[str, object], public: bytes) -> None:

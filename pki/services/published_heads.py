@@ -140,12 +140,12 @@ def _lost(domain: TrustDomain, kept: Checkpoint, epoch: int) -> LostHeads | None
 
 def _roots(domain: TrustDomain, sizes: Iterator[int]) -> Iterator[tuple[int, str]]:
     """Yield the root that the entries have at each of these sizes, which rise."""
-    frontier, wanted = Frontier(), next((size for size in sizes if size > 0), None)
+    frontier, next_size = Frontier(), next((size for size in sizes if size > 0), None)
     rows = LedgerOrder.objects.filter(domain=domain).order_by("index").values_list("entry__leaf_hash", flat=True)
     for leaf in rows.iterator(chunk_size=2000):
-        if wanted is None:
+        if next_size is None:
             return
         frontier.add(bytes.fromhex(leaf))
-        if frontier.size == wanted:
-            yield wanted, frontier.root().hex()
-            wanted = next(sizes, None)
+        if frontier.size == next_size:
+            yield next_size, frontier.root().hex()
+            next_size = next(sizes, None)

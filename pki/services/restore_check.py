@@ -71,8 +71,8 @@ def require_current() -> Checked:
     # Both ends before anything is read: what comes meanwhile is the next start's.
     heads_end, facts_end = _end(journal.HEADS), _end(journal.FACTS)
     compared = compare_heads(domains, kept)
-    if found := _sentences(compared.lost):
-        msg = f"{' '.join(found)} Run `manage.py restore --resume` first."
+    if sentences := _sentences(compared.lost):
+        msg = f"{' '.join(sentences)} Run `manage.py restore --resume` first."
         raise StaleDatabaseError(msg)
     since = _applied_since()
     applied = _catch_up(kept, since)

@@ -57,8 +57,8 @@ def texts_of_answer(answer: Answer, name: str) -> list[str]:
 @_blaming_the_signer
 def chain_of_answer(answer: Answer) -> list[bytes]:
     """Return the CA certificates (DER) above an identity, the issuer first; there is at least one."""
-    found = [fields.bytes_field({"chain": item}, "chain") for item in intake.list_of(answer["chain"], "chain")]
-    return [found[0], *found[1:]]
+    chain = [fields.bytes_field({"chain": item}, "chain") for item in intake.list_of(answer["chain"], "chain")]
+    return [chain[0], *chain[1:]]
 
 
 @_blaming_the_signer

@@ -13,7 +13,7 @@ from pki.vault.store import Vault
 
 #: the first one's place, and the pattern of those after it
 FIRST = "issuing"
-_PLACE = re.compile(r"issuing(-[0-9]{1,4})?")
+_KEY_NAME = re.compile(r"issuing(-[0-9]{1,4})?")
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}(/[A-Za-z0-9._/-]{0,200})?")
 
 
@@ -30,17 +30,19 @@ class Issuers:
 
     def waiting(self, domain: str) -> tuple[str, rules.CaKey]:
         """Return place and key of a CA that has no certificate yet; made if all have one."""
-        places = self._places(domain)
-        for place in places:
-            if self._vault.read_fact(domain, f"{place}.der") is None:
-                return place, self._vault.authority(domain, place)
-        place = FIRST if not places else f"{FIRST}-{max(_number(one) for one in places) + 1}"
-        self._vault.create_authority(domain, place)
-        return place, self._vault.authority(domain, place)
+        key_names = self._key_names(domain)
+        for key_name in key_names:
+            if self._vault.read_fact(domain, f"{key_name}.der") is None:
+                return key_name, self._vault.authority(domain, key_name)
+        key_name = FIRST if not key_names else f"{FIRST}-{max(_number(name) for name in key_names) + 1}"
+        self._vault.create_authority(domain, key_name)
+        return key_name, self._vault.authority(domain, key_name)
 
     def identities(self, domain: str) -> list[str]:
         """Return the identities of all CA keys (SHA-256 of the SubjectPublicKeyInfo), waiting ones too."""
-        return [spki_sha256(self._vault.authority(domain, place).public_key()) for place in self._places(domain)]
+        return [
+            spki_sha256(self._vault.authority(domain, key_name).public_key()) for key_name in self._key_names(domain)
+        ]
 
     def key(self, domain: str, key_id: str) -> rules.CaKey:
         """Return the key of an installed CA, to have it certified again (by a new root)."""
@@ -57,14 +59,14 @@ class Issuers:
         if url and not _URL.fullmatch(url):
             msg = "The status address must be an http or https URL without a query."
             raise InvalidError(msg)
-        for place in self._places(domain):
-            key = self._vault.authority(domain, place)
+        for key_name in self._key_names(domain):
+            key = self._vault.authority(domain, key_name)
             if key.public_key() == certificate.public_key():
                 rules.check_authority(certificate, root, key.public_key(), now)
-                self._same_root(domain, place, certificate)
-                self._vault.write_fact(domain, f"{place}.status", url.rstrip("/").encode())
+                self._same_root(domain, key_name, certificate)
+                self._vault.write_fact(domain, f"{key_name}.status", url.rstrip("/").encode())
                 der = certificate.public_bytes(serialization.Encoding.DER)
-                self._vault.write_fact(domain, f"{place}.der", der)
+                self._vault.write_fact(domain, f"{key_name}.der", der)
                 self._known.pop(domain, None)
                 return
         msg = "The issuing CA's certificate is refused: it is not for the signer's key."
@@ -75,9 +77,9 @@ class Issuers:
         self.get(domain, key_id)
         self._vault.write_fact(domain, "issuing.default", key_id.encode())
 
-    def _same_root(self, domain: str, place: str, certificate: x509.Certificate) -> None:
+    def _same_root(self, domain: str, key_name: str, certificate: x509.Certificate) -> None:
         """A key that was certified by one root stays below it: another root would cut off who trusts only the first."""
-        before = self._vault.read_fact(domain, f"{place}.der")
+        before = self._vault.read_fact(domain, f"{key_name}.der")
         if before is not None and x509.load_der_x509_certificate(before).issuer != certificate.issuer:
             msg = "This CA's key is certified by another root; create a new issuing CA for a new root (`ca csr`)."
             raise InvalidError(msg)
@@ -108,18 +110,18 @@ class Issuers:
 
     def _load(self, domain: str) -> dict[str, rules.Issuer]:
         issuers = {}
-        for place in self._places(domain):
-            der = self._vault.read_fact(domain, f"{place}.der")
+        for key_name in self._key_names(domain):
+            der = self._vault.read_fact(domain, f"{key_name}.der")
             if der is not None:
                 certificate = x509.load_der_x509_certificate(der)
-                url = (self._vault.read_fact(domain, f"{place}.status") or b"").decode()
-                issuer = rules.Issuer(certificate, self._vault.authority(domain, place), url)
+                url = (self._vault.read_fact(domain, f"{key_name}.status") or b"").decode()
+                issuer = rules.Issuer(certificate, self._vault.authority(domain, key_name), url)
                 issuers[rules.key_id(certificate)] = issuer
         return issuers
 
-    def _places(self, domain: str) -> list[str]:
-        return sorted((name for name in self._vault.names(domain) if _PLACE.fullmatch(name)), key=_number)
+    def _key_names(self, domain: str) -> list[str]:
+        return sorted((name for name in self._vault.names(domain) if _KEY_NAME.fullmatch(name)), key=_number)
 
 
-def _number(place: str) -> int:
-    return int(place.partition("-")[2] or 1)
+def _number(key_name: str) -> int:
+    return int(key_name.partition("-")[2] or 1)

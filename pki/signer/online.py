@@ -38,7 +38,7 @@ class OnlineKeys:
         """Make the next generation of these keys, unless it is there; it signs nothing yet."""
         for name in _known_names(names):
             self.create_missing(domain)
-            following = _place(name, self._generation(domain, name) + 1)
+            following = _key_name(name, self._generation(domain, name) + 1)
             if not self._vault.has(domain, following):
                 self._create(domain, following)
 
@@ -48,12 +48,12 @@ class OnlineKeys:
         Raises:
             NotFoundError: none was made ready.
         """
-        wanted = _known_names(names)
-        for name in wanted:
-            if not self._vault.has(domain, _place(name, self._generation(domain, name) + 1)):
+        known_names = _known_names(names)
+        for name in known_names:
+            if not self._vault.has(domain, _key_name(name, self._generation(domain, name) + 1)):
                 msg = f"There is no next key {name}. Create it with `manage.py release online-keys --next {name}`."
                 raise NotFoundError(msg)
-        for name in wanted:
+        for name in known_names:
             following = self._generation(domain, name) + 1
             self._vault.write_fact(domain, f"{name}.generation", str(following).encode())
 
@@ -62,64 +62,64 @@ class OnlineKeys:
         gone = []
         for name in NAMES:
             for generation in range(1, self._generation(domain, name)):
-                place = _place(name, generation)
-                if self._vault.has(domain, place):
-                    self._vault.destroy(domain, place)
-                    gone.append(place)
+                key_name = _key_name(name, generation)
+                if self._vault.has(domain, key_name):
+                    self._vault.destroy(domain, key_name)
+                    gone.append(key_name)
         return gone
 
     def current(self, domain: str, name: str) -> str:
         """Return the place of the key that signs."""
-        return _place(name, self._generation(domain, name))
+        return _key_name(name, self._generation(domain, name))
 
-    def public(self, domain: str, place: str) -> TufKey:
+    def public(self, domain: str, key_name: str) -> TufKey:
         """Return the public half of the key in a place, also when its private half is destroyed."""
-        if (domain, place) not in self._known:
-            kept = self._vault.read_fact(domain, f"{place}.public")
+        if (domain, key_name) not in self._known:
+            kept = self._vault.read_fact(domain, f"{key_name}.public")
             if kept is None:
-                key = SSlibKey.from_crypto(self._vault.online(domain, place).public_key())
+                key = SSlibKey.from_crypto(self._vault.online(domain, key_name).public_key())
                 kept = json.dumps({"keyid": key.keyid, **key.to_dict()}).encode()
-                self._vault.write_fact(domain, f"{place}.public", kept)
-            self._known[domain, place] = json.loads(kept)
-        return self._known[domain, place]
+                self._vault.write_fact(domain, f"{key_name}.public", kept)
+            self._known[domain, key_name] = json.loads(kept)
+        return self._known[domain, key_name]
 
     def held(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public key in use, followed by the next one, if any."""
-        found = {}
+        keys = {}
         for name in NAMES:
             generation = self._generation(domain, name)
-            places = [_place(name, number) for number in (generation, generation + 1)]
-            here = [place for place in places if self._vault.has(domain, place)]
+            key_names = [_key_name(name, number) for number in (generation, generation + 1)]
+            here = [key_name for key_name in key_names if self._vault.has(domain, key_name)]
             if here:
-                found[name] = [self.public(domain, place) for place in here]
-        return found
+                keys[name] = [self.public(domain, key_name) for key_name in here]
+        return keys
 
     def past(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public keys of earlier generations."""
         return {
-            name: [self.public(domain, _place(name, number)) for number in range(1, self._generation(domain, name))]
+            name: [self.public(domain, _key_name(name, number)) for number in range(1, self._generation(domain, name))]
             for name in NAMES
         }
 
-    def _create(self, domain: str, place: str) -> None:
+    def _create(self, domain: str, key_name: str) -> None:
         try:
-            self._vault.create(domain, place, ed25519.Ed25519PrivateKey.generate())
+            self._vault.create(domain, key_name, ed25519.Ed25519PrivateKey.generate())
         except ConflictError as error:
-            msg = f"The key {place} already exists."
+            msg = f"The key {key_name} already exists."
             raise ConflictError(msg) from error
-        self.public(domain, place)
+        self.public(domain, key_name)
 
     def _generation(self, domain: str, name: str) -> int:
         return int(self._vault.read_fact(domain, f"{name}.generation") or 1)
 
 
-def _place(name: str, generation: int) -> str:
+def _key_name(name: str, generation: int) -> str:
     return name if generation == 1 else f"{name}-{generation}"
 
 
 def _known_names(names: Iterable[str]) -> list[str]:
-    found = sorted(set(names))
-    if not found or not set(found) <= set(NAMES):
+    known = sorted(set(names))
+    if not known or not set(known) <= set(NAMES):
         msg = f"The online keys are: {', '.join(NAMES)}."
         raise InvalidError(msg)
-    return found
+    return known

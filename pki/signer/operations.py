@@ -67,12 +67,12 @@ class Operations:
         days = integer_field(request, "days", 1, LONGEST.days, DEVICE.validity.days)
         key_types = words_field(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
         issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
-        public, made = _device_key(bytes_field(request, "csr"), key_types)
+        public, private = _device_key(bytes_field(request, "csr"), key_types)
         subject = certificates.device_subject(domain, key, name, public)
         profile = replace(DEVICE, validity=timedelta(days=days))
         now = clock.now()
         done = self._issued(certificates.issue_certificate(issuer, profile, subject, now, now + profile.validity))
-        return OperationResult({**done.answer, "key": made}, done.facts)
+        return OperationResult({**done.answer, "key": private}, done.facts)
 
     def _server_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a TLS server key and certificate for a listener of this server."""
@@ -126,8 +126,8 @@ class Operations:
     def _create_authority_key(self, domain: str, request: Request) -> OperationResult:
         """Create the key of an issuing CA, or find the pending or named one; return its CSR."""
         name = text_of_request(request, "name", 64)
-        if wanted := str(request.get("authority", ""))[:64]:
-            key = self._issuers.key(domain, wanted)
+        if authority := str(request.get("authority", ""))[:64]:
+            key = self._issuers.key(domain, authority)
         else:
             _, key = self._issuers.waiting(domain)
         csr = certificates.authority_csr(key, name)
@@ -145,9 +145,9 @@ class Operations:
 
     def _use_authority(self, domain: str, request: Request) -> OperationResult:
         """Switch issuance to another CA."""
-        wanted = text_of_request(request, "authority", 64)
-        self._issuers.use(domain, wanted)
-        return OperationResult({}, {"authority": wanted})
+        authority = text_of_request(request, "authority", 64)
+        self._issuers.use(domain, authority)
+        return OperationResult({}, {"authority": authority})
 
     def _create_online_keys(self, domain: str, _request: Request) -> OperationResult:
         """Make the online metadata keys that are missing; return the public halves of all."""
@@ -198,9 +198,9 @@ class Operations:
         def sign(domain: str, request: Request) -> OperationResult:
             payload = bytes_field(request, "payload")
             name = metadata.check_role_document(self._vault, operation, domain, payload)
-            place = self._online.current(domain, name)
-            signature = self._vault.online(domain, place).sign(payload)
-            keyid = self._online.public(domain, place)["keyid"]
+            key_name = self._online.current(domain, name)
+            signature = self._vault.online(domain, key_name).sign(payload)
+            keyid = self._online.public(domain, key_name)["keyid"]
             return OperationResult({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
 
         return sign

@@ -27,13 +27,13 @@ def vault_passphrase(folder: Path) -> str:
     source = os.environ.get("FLEET_VAULT_KEY", "file")
     if source == "file":
         return files.secret_once(folder / "secrets" / "vault.key", lambda: secrets.token_urlsafe(48))
-    found = handover.take_passphrase() if source == "environment" else ""
+    passphrase = handover.take_passphrase() if source == "environment" else ""
     if source == "ask":
-        found = getpass.getpass("Passphrase of the vault: ")
-    if len(found) < LEAST_PASSPHRASE:
+        passphrase = getpass.getpass("Passphrase of the vault: ")
+    if len(passphrase) < LEAST_PASSPHRASE:
         msg = f"The vault's passphrase must have at least {LEAST_PASSPHRASE} characters; FLEET_VAULT_KEY is {source!r}."
         raise InvalidError(msg)
-    return found
+    return passphrase
 
 
 def ca_token() -> Pkcs11Token | None:
@@ -44,9 +44,9 @@ def ca_token() -> Pkcs11Token | None:
     """
     if os.environ.get("FLEET_KEY_BACKEND", "file") != "pkcs11":
         return None
-    wanted = ("FLEET_PKCS11_MODULE", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE")
-    found = [os.environ.get(name, "") for name in wanted]
-    if not all(found):
-        msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(wanted)}."
+    variables = ("FLEET_PKCS11_MODULE", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE")
+    values = [os.environ.get(name, "") for name in variables]
+    if not all(values):
+        msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(variables)}."
         raise InvalidError(msg)
-    return Pkcs11Token(TokenSettings(Path(found[0]), found[1], Path(found[2])))
+    return Pkcs11Token(TokenSettings(Path(values[0]), values[1], Path(values[2])))

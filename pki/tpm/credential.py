@@ -40,8 +40,8 @@ def check_ak(ak: Public) -> None:
     Raises:
         InvalidError: its attributes are not those of an attestation key.
     """
-    wanted = (structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.RESTRICTED, structures.SIGN)
-    if not ak.has(*wanted) or ak.has(structures.DECRYPT):
+    needed = (structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.RESTRICTED, structures.SIGN)
+    if not ak.has(*needed) or ak.has(structures.DECRYPT):
         msg = "The attestation key must be restricted, for signing only, and fixed to this TPM."
         raise InvalidError(msg)
 
@@ -120,21 +120,21 @@ def _seed(ek: Public, digest: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
 
 
 def _kdfa(name: str, key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
-    found, counter = b"", 0
-    while len(found) * 8 < bits:
+    key_material, counter = b"", 0
+    while len(key_material) * 8 < bits:
         counter += 1
         block = counter.to_bytes(4, "big") + label + b"\x00" + context + bits.to_bytes(4, "big")
-        found += hmac.new(key, block, name).digest()
-    return found[: bits // 8]
+        key_material += hmac.new(key, block, name).digest()
+    return key_material[: bits // 8]
 
 
 def _kdfe(name: str, shared: bytes, party_u: bytes, party_v: bytes, bits: int) -> bytes:
-    found, counter = b"", 0
-    while len(found) * 8 < bits:
+    key_material, counter = b"", 0
+    while len(key_material) * 8 < bits:
         counter += 1
         block = counter.to_bytes(4, "big") + shared + b"IDENTITY\x00" + party_u + party_v
-        found += hashlib.new(name, block).digest()
-    return found[: bits // 8]
+        key_material += hashlib.new(name, block).digest()
+    return key_material[: bits // 8]
 
 
 def _sized(data: bytes) -> bytes:

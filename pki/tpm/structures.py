@@ -188,9 +188,9 @@ def _ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
 
 
 def _selections(reader: Reader) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    found = []
+    selections = []
     for _ in range(min(reader.number(4), 16)):
         algorithm, bitmap = reader.number(2), reader.take(reader.number(1))
-        chosen = tuple(8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1)
-        found.append((algorithm, chosen))
-    return tuple(found)
+        chosen = tuple(8 * index + bit for index, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1)
+        selections.append((algorithm, chosen))
+    return tuple(selections)

@@ -122,7 +122,7 @@ class Vault:
 
     def domains(self) -> list[str]:
         """Return every domain for which something was kept."""
-        return sorted(place.name for place in self._folder.iterdir() if self.knows(place.name))
+        return sorted(entry.name for entry in self._folder.iterdir() if self.knows(entry.name))
 
     def read_fact(self, domain: str, name: str) -> bytes | None:
         """Return a fact, or None."""

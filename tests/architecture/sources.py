@@ -5,15 +5,15 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = ("fleet", "ota", "devices", "pki")
+LAYERS = ("fleet", "ota", "devices", "pki")
 
 
 @cache
 def modules() -> dict[Path, ast.Module]:
-    """Return every module of the four floors, without migrations, keyed by path below the root."""
+    """Return every module of the four layers, without migrations, keyed by path below the root."""
     found = {}
-    for floor in FLOORS:
-        for path in sorted((ROOT / floor).rglob("*.py")):
+    for layer in LAYERS:
+        for path in sorted((ROOT / layer).rglob("*.py")):
             if "migrations" not in path.parts:
                 found[path.relative_to(ROOT)] = ast.parse(path.read_text())
     return found

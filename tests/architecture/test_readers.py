@@ -20,7 +20,7 @@ OWN = {
     "fleet/officer/metadata.py",
     "fleet/simulator/fleet.py",
     "fleet/simulator/packs/__init__.py",
-    "ota/verifier_sandbox/keeper.py",
+    "ota/verifier_sandbox/supervisor.py",
     "ota/verifier_sandbox/request.py",
     "ota/selectors/statements.py",
     "ota/trust/prepared.py",

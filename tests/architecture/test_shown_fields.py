@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fleet.officer import bundlelines
+from fleet.officer import bundle_summary
 from ota.manifest import parse_manifest
 from pki.kernel.errors import InvalidError
 from tests.architecture.sources import ROOT
@@ -76,14 +76,14 @@ def read_names():
 
 @regression("R8", "a field of bundle.json that the officers' tool would not show")
 def test_the_tool_knows_every_field_that_the_server_reads():
-    assert read_names() <= set(names(bundlelines.KNOWN)), "add the new field to fleet/officer/bundlelines.py"
+    assert read_names() <= set(names(bundle_summary.KNOWN)), "add the new field to fleet/officer/bundle_summary.py"
 
 
 @regression("R8", "acknowledges, max_counter, rev, min_runtime, support_until, fit and all others")
 def test_every_value_is_shown():
     parse_manifest(json.dumps(FULL).encode())
-    assert set(names(bundlelines.KNOWN)) == {*FULL, *(name for part in FULL.values() for name in inner(part))}
-    lines = "\n".join(bundlelines.bundle_lines(FULL))
+    assert set(names(bundle_summary.KNOWN)) == {*FULL, *(name for part in FULL.values() for name in inner(part))}
+    lines = "\n".join(bundle_summary.bundle_lines(FULL))
     assert [one for one in leaves(FULL) if one not in lines] == []
 
 
@@ -99,7 +99,7 @@ def test_a_field_that_is_unknown_is_refused(place):
     group = value[place] if place else value
     (group[0] if isinstance(group, list) else group)["x-new"] = 1
     with pytest.raises(InvalidError, match="is an unknown field"):
-        list(bundlelines.bundle_lines(value))
+        list(bundle_summary.bundle_lines(value))
     odd = {**json.loads(json.dumps(FULL)), place or "licence": {"x": {"y": 1}}}
     with pytest.raises(InvalidError, match=r"is an unknown field|does not have the expected shape"):
-        list(bundlelines.bundle_lines(odd))
+        list(bundle_summary.bundle_lines(odd))

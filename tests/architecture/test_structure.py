@@ -117,8 +117,8 @@ INJECTED = [
 @pytest.mark.parametrize(("path", "line"), INJECTED)
 def test_an_injected_import_across_a_wall_is_caught(tmp_path, path, line):
     copy = tmp_path / "copy"
-    for floor in ("fleet", "ota", "devices", "pki"):
-        shutil.copytree(ROOT / floor, copy / floor, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    for layer in ("fleet", "ota", "devices", "pki"):
+        shutil.copytree(ROOT / layer, copy / layer, ignore=shutil.ignore_patterns("__pycache__", "static"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     target = copy / path
     target.write_text(f"{line}\n" + target.read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import FLOORS, ROOT
+from tests.architecture.sources import LAYERS, ROOT
 
 GENERATED = {
     "docs/reference/api.md",
@@ -42,8 +42,8 @@ def banned():
 
 def sources():
     """Yield every file that people read, by its path below the root."""
-    for floor in FLOORS:
-        for path in (ROOT / floor).rglob("*"):
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*"):
             if path.suffix in {".py", ".html", ".md"} and "migrations" not in path.parts:
                 yield path.relative_to(ROOT)
     for path in (ROOT / "docs").rglob("*.md"):

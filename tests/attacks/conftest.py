@@ -35,10 +35,10 @@ class Victim(Agent):
         self.told.append(cbor2.loads(cbor2.loads(body)["payload"]))
         handler.whole(b"")
 
-    def _line(self):
-        if self._lines._daily is None:
-            self._lines._daily = Transport(self.settings.server, None)
-        return self._lines._daily
+    def _server(self):
+        if self._connections._regular is None:
+            self._connections._regular = Transport(self.settings.server, None)
+        return self._connections._regular
 
     def tries(self, action=7):
         """Follow the offer of an action; return what was reported at last, and why."""

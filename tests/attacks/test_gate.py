@@ -103,11 +103,11 @@ class Fleet:
         said = json.loads(self.ask("POST", "/v1/director", b'{"nonce":"%s"}' % (b"00" * 16)).payload)
         return bool(said.get("signed", {}).get("assignments"))
 
-    def ask(self, method, path, payload=b"", dialects=http.DIALECTS, **query):
+    def ask(self, method, path, payload=b"", adapters=http.ADAPTERS, **query):
         peer = TransportPeer(self.one.certificate.fingerprint, bytes(self.one.certificate.der), "192.0.2.1")
         host, form = f"{self.domain.slug}.example", codec.JSON if payload else codec.CBOR
         request = DeviceRequest(peer, method, path, host, host, payload, {"content-type": form}, query)
-        return answer_request(request, dialects)
+        return answer_request(request, adapters)
 
     def cbor(self, path, **query):
         return cbor2.loads(self.ask("GET", path, **query).payload)
@@ -118,7 +118,7 @@ class Fleet:
     def coap(self, *path):
         message = Message(code=codes.GET, uri_path=path, uri_host=f"{self.domain.slug}.example")
         asked = mapping.convert_request(message, TransportPeer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
-        reply = answer_request(asked, listener.DIALECTS)
+        reply = answer_request(asked, listener.ADAPTERS)
         return mapping.convert_reply(asked, reply) if reply.file is None else listener._block(message, reply.file)
 
 

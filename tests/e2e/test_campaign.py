@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config
 from fleet.agent.coap import CoapTransport
+from fleet.agent.connections import SILENT
 from fleet.agent.errors import RefusedError
-from fleet.agent.lines import SILENT
 from fleet.officer import authority
 from pki.kernel.errors import DomainError
 from tests.factories.story import eventually, identity
@@ -106,7 +106,7 @@ def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(stor
     campaign = Campaign(story, tmp_path, "campaign-lost")
     data = json.dumps({"schema": 1, "version": "9.0.0", "anchors": [new_root.read_text()]}).encode()
     with pytest.raises(RefusedError, match="not trusted under the new trust anchors"):
-        config.try_configuration(campaign.agent.settings, data, identity(campaign.agent), campaign.agent._believes)
+        config.try_configuration(campaign.agent.settings, data, identity(campaign.agent), campaign.agent._verify_server)
     with pytest.raises(DomainError, match="no longer trust this server"):
         campaign.upload([new_root], 9)
     assert campaign.agent.anchors() == [fingerprint(story.anchor)]
@@ -144,7 +144,7 @@ def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_pa
     for counter, there in ((60, address_of(story)), (61, address_of(story, "coaps", "localhost")), (62, before)):
         campaign.roll_out(campaign.upload([story.anchor], counter, server=there))
         assert config.effective_settings(agent.settings).server == there
-        assert isinstance(agent._line(), CoapTransport) == there.startswith("coaps")
+        assert isinstance(agent._server(), CoapTransport) == there.startswith("coaps")
         assert agent.components()["config"]["confirmed"]
     # Whoever forgets the address later is asked; the empty one sends devices back to where the factory did.
     with pytest.raises(DomainError, match="The current configuration sends devices to"):
@@ -162,7 +162,7 @@ def keep_by_hand(agent, document):
     pair.inactive.write_bytes(data)
     pair.swap(dataclasses.replace(pair.running, sha256=hashlib.sha256(data).hexdigest()))
     pair.confirm()
-    agent._lines.drop()
+    agent._connections.drop()
 
 
 def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story, tmp_path, monkeypatch):
@@ -176,18 +176,18 @@ def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story
         agent.step()
     assert agent._failures == SILENT
     agent.step()
-    assert (agent._failures, agent._lines.astray) == (0, True)
+    assert (agent._failures, agent._connections.at_factory_address) == (0, True)
     agent.renew()  # or else its certificate would end there
     agent.step()
     assert agent._failures == 0
     # Nobody but our server is believed there, and after an hour it looks again where officers sent it.
-    monkeypatch.setattr(agent, "_believes", lambda *_: (_ for _ in ()).throw(RefusedError("a stranger")))
+    monkeypatch.setattr(agent, "_verify_server", lambda *_: (_ for _ in ()).throw(RefusedError("a stranger")))
     agent.step()
     assert agent._failures == 1
     monkeypatch.undo()
-    agent._lines._until = 0
+    agent._connections._until = 0
     agent.step()
-    assert not agent._lines.astray
+    assert not agent._connections.at_factory_address
     assert agent._failures == 2
     keep_by_hand(agent, {**document, "server": there})
     agent.step()
@@ -208,7 +208,7 @@ def test_a_device_stays_where_it_is_when_the_new_address_is_not_its_servers(stor
             there = stack.enter_context(stranger(tmp_path))
         rollout = campaign.roll_out(campaign.upload([story.anchor], counter, server=there), ends="failed")
     assert config.effective_settings(agent.settings).server == before
-    assert agent._line().call("GET", "/v1/poll").status == 200
+    assert agent._server().call("GET", "/v1/poll").status == 200
     assert "not trusted" in agent.state.get("refused_reason") or "not serve" in agent.state.get("refused_reason")
     assert campaign.operator.progress(rollout)["groups"].get("failed") == 1
 

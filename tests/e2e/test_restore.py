@@ -75,7 +75,7 @@ def test_backup_rollout_revocation_token_restore(story, tmp_path):
     assert fleet.keeper.step() > 0
     assert late.step() > 0
     with pytest.raises(AnswerError, match="revoked"):
-        fleet.revoked._line().call(
+        fleet.revoked._server().call(
             "POST", "/v1/time", b'{"nonce":"' + b"00" * 16 + b'"}', {"Content-Type": "application/json"}
         )
     with pytest.raises((AnswerError, TransportError)):

@@ -30,7 +30,7 @@ class Watcher(threading.Thread):
     def run(self):
         while not self.stopped.is_set():
             try:
-                Trust(self.agent.settings, self.agent.state, self.agent._line()).assignment(self.agent.public_id)
+                Trust(self.agent.settings, self.agent.state, self.agent._server()).assignment(self.agent.public_id)
                 self.rounds += 1
                 time.sleep(0.05)  # a certificate that asks all the time is limited
             except TransportError:

@@ -60,9 +60,9 @@ def record(base):
     processes.environment |= power.environment(power.build(base), folder, trace)
     processes.start("serve", "manage.py", "serve")
     try:
-        _told(made, tokens[:1], trace)
-        _told(made, tokens[1:20], trace)
-        rest = threading.Thread(target=_told, args=(made, tokens[20:], trace))
+        _enrol_devices(made, tokens[:1], trace)
+        _enrol_devices(made, tokens[1:20], trace)
+        rest = threading.Thread(target=_enrol_devices, args=(made, tokens[20:], trace))
         rest.start()
         environment = processes._environment() | {"DJANGO_SETTINGS_MODULE": "fleet.settings"}
         command = [sys.executable, "-c", REVOKE, str(trace), str(REVOKED)]
@@ -73,7 +73,7 @@ def record(base):
     return before, power.read(trace)
 
 
-def _told(made, tokens, trace):
+def _enrol_devices(made, tokens, trace):
     """Enrol devices one after the other, and write down what each was told."""
     for name, token in tokens:
         answer = made.patiently(ground.enrolment_request(name, token)[0])

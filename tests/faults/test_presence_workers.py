@@ -38,7 +38,7 @@ from django.conf import settings
 from django.db import transaction
 from devices.models import Device
 from devices.services import observed, registry
-from fleet.management.acts import command_actor
+from fleet.management.command_support import command_actor
 from pki.kernel import clock
 source, poll = random.Random(7), timedelta(seconds=settings.FLEET_POLL_S)
 keys = list(Device.objects.values_list("pk", flat=True))
@@ -58,7 +58,7 @@ from dataclasses import asdict
 from devices import selectors
 from devices.models import Device, Presence
 from devices.services import presence_words
-from fleet.management.acts import command_actor
+from fleet.management.command_support import command_actor
 from pki.models import TrustDomain
 domain = TrustDomain.objects.get()
 presence_words.keep_presence(domain=domain)

@@ -12,7 +12,7 @@ from tests.regressions import regression
 MANY, FIRST, KILLED = 2000, 700, 3
 SEED = f"""
 from devices.models import Device, HardwareModel, Twin
-from fleet.management.acts import provide_signer
+from fleet.management.command_support import provide_signer
 from fleet.management.benches.rollouts_inner import publish_release
 from ota.models import Release, Rollout, Wave
 from pki.kernel import ids

@@ -181,7 +181,7 @@ def reach(request):
         "environment of the server": attempt(Path(f"/proc/{server}/environ").read_bytes),
         "memory of the server": attempt(lambda: os.open(f"/proc/{server}/mem", os.O_RDWR)),
         "end the server": attempt(lambda: os.kill(server, signal.SIGTERM)),
-        "end the keeper": attempt(lambda: os.kill(parent or server, signal.SIGKILL)),
+        "end the supervisor": attempt(lambda: os.kill(parent or server, signal.SIGKILL)),
         "a user namespace": attempt(lambda: call(272, 0x10000000)),
         "a mount": attempt(lambda: call(165, b"none", b"/", b"tmpfs", 0, 0)),
         "trace": attempt(lambda: call(101, 16, server, 0, 0)),

@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
-from fleet.gateway.ddi.dialect import ROUTES
+from fleet.gateway.ddi.adapter import ROUTES
 from ota.errors import ManifestError
 from ota.manifest.paths import check_path, check_paths, content_disposition, quote_path
 from tests.ota.odd_names import BAD, GOOD

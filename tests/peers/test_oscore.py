@@ -14,10 +14,10 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes, types
 
-from tests.carriers.test_open_lines import revoke
 from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.oscore import ClientContext, Device
+from tests.transports.test_open_lines import revoke
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 JSON = {"Content-Type": "application/json"}

@@ -95,7 +95,7 @@ def test_whoever_may_not_have_it_gets_no_address(server, offered, tmp_path):
 def test_a_download_goes_on_in_the_bucket_where_it_stopped(server, offered):
     agent, digest, data = offered
     parts = list(
-        blobs.stream_blob(agent._line(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'})
+        blobs.stream_blob(agent._server(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'})
     )
     assert {status for status, _ in parts} == {206}
     assert b"".join(part for _, part in parts) == data[5000:]
@@ -105,7 +105,7 @@ def test_over_coap_the_bytes_come_through_the_listener(server, offered):
     agent, digest, data = offered
     other = Agent(replace(agent.settings, server=f"coaps://localhost:{server.settings['FLEET_COAP_PORT']}"))
     try:
-        assert b"".join(part for _, part in blobs.stream_blob(other._line(), digest, len(data))) == data
+        assert b"".join(part for _, part in blobs.stream_blob(other._server(), digest, len(data))) == data
     finally:
         other.close()
 
@@ -134,7 +134,7 @@ def test_a_bucket_that_is_away_is_said_so_and_nothing_is_lost(server, offered, b
         assert status == 503, body
         assert int(headers["retry-after"]) > 0
         with pytest.raises(AnswerError, match="503"):
-            list(blobs.stream_blob(agent._line(), digest, len(data)))
+            list(blobs.stream_blob(agent._server(), digest, len(data)))
     finally:
         server.stop()
         server.start(**bucket.settings)

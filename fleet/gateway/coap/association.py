@@ -119,15 +119,15 @@ class Association:
         self.state = HandshakeState.OPEN
 
     def _read(self) -> list[bytes]:
-        found: list[bytes] = []
+        messages: list[bytes] = []
         while True:
             try:
-                found.append(self._connection.recv(65536))
+                messages.append(self._connection.recv(65536))
             except SSL.WantReadError:
-                return found
+                return messages
             except SSL.ZeroReturnError:
                 self.state = HandshakeState.CLOSED
-                return found
+                return messages
 
 
 def begins_association(datagram: bytes) -> bool:

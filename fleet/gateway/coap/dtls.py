@@ -87,9 +87,9 @@ class DtlsRemote(Base):
 
     def take(self, datagram: bytes) -> list[bytes]:
         """Process a datagram of the peer. Return its CoAP messages."""
-        found = self.association.receive(datagram)
+        messages = self.association.receive(datagram)
         self.flush()
-        return found
+        return messages
 
     def flush(self) -> None:
         """Send the outgoing data of the association, and start the retransmission timer."""
@@ -295,9 +295,9 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
         cls, manager: interfaces.MessageManager, log: logging.Logger, bound: socket.socket, given: Given
     ) -> "MessageInterface":
         """Return the interface over a bound UDP socket."""
-        made = cls(manager, log, asyncio.get_running_loop())
-        made._pool = await ServerSocket.start(bound, given, made, log)
-        return made
+        server = cls(manager, log, asyncio.get_running_loop())
+        server._pool = await ServerSocket.start(bound, given, server, log)
+        return server
 
     @property
     def socket(self) -> ServerSocket:

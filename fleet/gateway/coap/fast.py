@@ -80,8 +80,8 @@ class FastPath:
 
     def forget(self, fingerprints: set[str]) -> None:
         """Drop the authorizations of these certificates, because they have changed."""
-        for place in [one for one in self._allowed if one[0] in fingerprints]:
-            del self._allowed[place]
+        for key in [entry for entry in self._allowed if entry[0] in fingerprints]:
+            del self._allowed[key]
 
     def _remember(self, given: bytes, host: str) -> None:
         self._polls[given] = host
@@ -122,8 +122,8 @@ def build_block(file: Download, number: int, exponent: int) -> bytes:
     """Return options and payload of one block: ETag, Content-Format 42, Block2 and, with the first, Size2."""
     data, more = cut_block(file, number, exponent)
     value = (number << 4 | more << 3 | exponent).to_bytes(3, "big").lstrip(b"\0")
-    made = b"\x48" + bytes.fromhex(file.sha256)[:TAG] + b"\x81\x2a" + bytes((0xB0 | len(value),)) + value
+    options = b"\x48" + bytes.fromhex(file.sha256)[:TAG] + b"\x81\x2a" + bytes((0xB0 | len(value),)) + value
     if not number:
         length = file.size.to_bytes(4, "big").lstrip(b"\0")
-        made += bytes((0x50 | len(length),)) + length
-    return made + b"\xff" + data
+        options += bytes((0x50 | len(length),)) + length
+    return options + b"\xff" + data

@@ -26,19 +26,19 @@ LINKS = ",".join(
 )
 
 
-def find_links(wanted: str, *, in_oscore: bool = False) -> str:
+def find_links(resource_type: str, *, in_oscore: bool = False) -> str:
     """Return the links of a resource type (4.1), or all links; a final ``*`` matches any suffix.
 
     Args:
-        wanted: requested resource type.
+        resource_type: requested resource type.
         in_oscore: return the resources that are available over OSCORE.
     """
     listed = IN_OSCORE if in_oscore else LINKS
-    if not wanted:
+    if not resource_type:
         return listed
-    found = []
+    links = []
     for link in listed.split(",<"):
         kind = link.partition('rt="')[2].partition('"')[0]
-        if kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1])):
-            found.append(link if link.startswith("<") else f"<{link}")
-    return ",".join(found)
+        if kind == resource_type or (resource_type.endswith("*") and kind.startswith(resource_type[:-1])):
+            links.append(link if link.startswith("<") else f"<{link}")
+    return ",".join(links)

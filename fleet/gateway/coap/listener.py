@@ -31,7 +31,7 @@ from pki.kernel import ids
 from pki.kernel.coap import TAG
 from pki.kernel.errors import DomainError, LimitedError
 
-DIALECTS = ((device_api_v1.answer_device_api, codec.encode_refusal), (coaps.answer_est_coaps, coaps.render_diagnostic))
+ADAPTERS = ((device_api_v1.answer_device_api, codec.encode_refusal), (coaps.answer_est_coaps, coaps.render_diagnostic))
 #: largest message of a device, block-wise or whole
 MAX_BODY = codec.MAX_BODY
 POLL, ENROL = ("v1", "poll"), ("v1", "enrol")
@@ -49,7 +49,7 @@ class CoapListener(resource.ObservableResource):  # type: ignore[misc]  # aiocoa
         self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because aiocoap has no public limit
         self._fast = fast
         self._watching: dict[str, set[ServerObservation]] = {}
-        self._workers = Workers("coap-door", DIALECTS)
+        self._workers = Workers("coap-door", ADAPTERS)
         self._rates = Rates(settings.FLEET_REQUESTS_A_DEVICE, settings.FLEET_STRANGERS_A_MINUTE)
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:
@@ -177,9 +177,9 @@ def _observable(request: Message) -> bool:
 
 def _block(message: Message, file: Download) -> Message:
     """Return one block of a file; there is no state between blocks (RFC 7959, 2.4)."""
-    wanted = message.opt.block2
-    exponent = min(wanted.size_exponent, 6) if wanted is not None else 6
-    number = wanted.block_number if wanted is not None else 0
+    block = message.opt.block2
+    exponent = min(block.size_exponent, 6) if block is not None else 6
+    number = block.block_number if block is not None else 0
     if number << exponent + 4 >= file.size:
         return Message(code=codes.BAD_REQUEST, payload=b"There is no such block.")
     data, more = cut_block(file, number, exponent)

@@ -100,14 +100,14 @@ def convert_reply(asked: DeviceRequest, reply: Reply) -> Message:
     if reply.payload and reply.outcome is ResponseOutcome.OK and accepted != reply.content_type:
         return Message(code=codes.NOT_ACCEPTABLE, payload=f"Accept must allow {reply.content_type}.".encode())
     success = codes.CONTENT if asked.method == "GET" else codes.CHANGED
-    made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
+    message = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
     if reply.payload and (number := NUMBERS.get(reply.content_type)) is not None:
-        made.opt.content_format = number
+        message.opt.content_format = number
     if is_tag(reply.headers.get("etag", "")):
-        made.opt.etag = tag_bytes(reply.headers["etag"])
+        message.opt.etag = tag_bytes(reply.headers["etag"])
     if "retry-after" in reply.headers:
-        made.opt.max_age = int(reply.headers["retry-after"])
-    return made
+        message.opt.max_age = int(reply.headers["retry-after"])
+    return message
 
 
 def _check_options(message: Message) -> None:
@@ -119,11 +119,11 @@ def _check_options(message: Message) -> None:
     if PROXY & counts.keys():
         raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server does not act as a proxy.")
     for number in sorted(counts):
-        found = message.opt.get_option(number)
-        fit = [option for option in found if measured.is_option_length(option)]
+        options = message.opt.get_option(number)
+        fit = [option for option in options if measured.is_option_length(option)]
         if number & 1:
-            _check_critical(number, len(found), all_fit=len(fit) == len(found))
-        elif len(fit) < len(found):
+            _check_critical(number, len(options), all_fit=len(fit) == len(options))
+        elif len(fit) < len(options):
             message.opt.delete_option(number)
             for option in fit:
                 message.opt.add_option(option)

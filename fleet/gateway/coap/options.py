@@ -54,25 +54,25 @@ def read_poll_options(data: bytes) -> Asked | None:
 
 def parse_options(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and value of each option (RFC 7252, 3.1); -1 for malformed options or a payload."""
-    number, place = 0, 0
-    while place < len(data):
-        delta, length = data[place] >> 4, data[place] & 15
-        delta, place = _extended(data, place + 1, delta)
-        length, place = _extended(data, place, length)
-        value = data[place : place + length] if length >= 0 else b""
+    number, at = 0, 0
+    while at < len(data):
+        delta, length = data[at] >> 4, data[at] & 15
+        delta, at = _extended(data, at + 1, delta)
+        length, at = _extended(data, at, length)
+        value = data[at : at + length] if length >= 0 else b""
         if delta < 0 or len(value) != length:
             yield -1, b""
             return
         number += delta
-        place += length
+        at += length
         yield number, value
 
 
-def _extended(data: bytes, place: int, nibble: int) -> tuple[int, int]:
+def _extended(data: bytes, at: int, nibble: int) -> tuple[int, int]:
     if nibble < ONE_BYTE:
-        return nibble, place
+        return nibble, at
     size = nibble - ONE_BYTE + 1
-    more = data[place : place + size]
+    more = data[at : at + size]
     if nibble > TWO_BYTES or len(more) != size:
-        return -1, place
-    return int.from_bytes(more, "big") + (ONE_BYTE if size == 1 else 269), place + size
+        return -1, at
+    return int.from_bytes(more, "big") + (ONE_BYTE if size == 1 else 269), at + size

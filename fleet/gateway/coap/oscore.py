@@ -223,7 +223,7 @@ class OscoreContexts:
         """Store the positions of all contexts, so that no device is challenged after a restart."""
         if self._busy:
             await asyncio.wait(list(self._busy.values()))
-        ended = [one for context in self._held.values() for one in context.ended()]
+        ended = [position for context in self._held.values() for position in context.ended()]
         self._held = OrderedDict()
         await self._rest(ended)
 
@@ -240,9 +240,9 @@ class OscoreContexts:
                     return held
                 self._forget(kid)
         given = await self._in_thread(lambda: numbers.context_material(kid))
-        made = self._held[kid] = SecurityContext(given)
-        self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
-        return made
+        context = self._held[kid] = SecurityContext(given)
+        self._by_certificate.setdefault(context.fingerprint, set()).add(kid)
+        return context
 
     def _forget(self, kid: bytes) -> SecurityContext:
         gone = self._held.pop(kid)

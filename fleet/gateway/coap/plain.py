@@ -39,9 +39,9 @@ class PlainBench(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
         """Answer a datagram."""
-        made = self._fast.answer(data, self._key, "127.0.0.1")
-        if made is not None:
-            self._transport.sendto(made, addr)
+        answer = self._fast.answer(data, self._key, "127.0.0.1")
+        if answer is not None:
+            self._transport.sendto(answer, addr)
             return
         task = asyncio.create_task(self._slowly(data, addr))
         self._tasks.add(task)
@@ -49,6 +49,6 @@ class PlainBench(asyncio.DatagramProtocol):
 
     async def _slowly(self, data: bytes, addr: SocketAddress) -> None:
         asked = Message.decode(data)
-        made = await self._answer(asked, self._peer)
-        made.mtype, made.mid, made.token = types.ACK, asked.mid, asked.token
-        self._transport.sendto(made.encode(), addr)
+        answer = await self._answer(asked, self._peer)
+        answer.mtype, answer.mid, answer.token = types.ACK, asked.mid, asked.token
+        self._transport.sendto(answer.encode(), addr)

@@ -43,25 +43,25 @@ def dtls_context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, cc
         anchors: certificates in DER that a client's chain may end at.
         ccm_8: offer the short tag as well.
     """
-    made = SSL.Context(SSL.DTLS_SERVER_METHOD)
-    made.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1 | NO_RENEGOTIATION)
-    made.set_cipher_list((CCM_8 if ccm_8 else CIPHERS).encode())
-    made.set_session_id(b"muster-coap")
-    made.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
+    context = SSL.Context(SSL.DTLS_SERVER_METHOD)
+    context.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1 | NO_RENEGOTIATION)
+    context.set_cipher_list((CCM_8 if ccm_8 else CIPHERS).encode())
+    context.set_session_id(b"muster-coap")
+    context.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
     first, *above = (x509.load_der_x509_certificate(der) for der in chain)
-    made.use_certificate(first)
+    context.use_certificate(first)
     for certificate in above:
-        made.add_extra_chain_cert(certificate)
-    made.check_privatekey()
-    made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    set_anchors(made, anchors)
-    association.set_cookies(secrets.token_bytes(32), made)
-    return made
+        context.add_extra_chain_cert(certificate)
+    context.check_privatekey()
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    set_anchors(context, anchors)
+    association.set_cookies(secrets.token_bytes(32), context)
+    return context
 
 
-def set_anchors(made: SSL.Context, anchors: Iterable[bytes]) -> None:
+def set_anchors(context: SSL.Context, anchors: Iterable[bytes]) -> None:
     """Set the trust anchors of a context."""
-    store = made.get_cert_store()
+    store = context.get_cert_store()
     assert store is not None  # noqa: S101  because every context has one; this tells the type checker
     trust_only(store, anchors)
 
@@ -93,7 +93,7 @@ async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
     fast = FastPath(table, answers)
     listener = CoapListener(fast)
     protocol = Context(loop=asyncio.get_running_loop(), serversite=listener, loggername="muster.coap")
-    follower = _follow(table, listener, await _carriers(protocol, given, fast, listener))
+    follower = _follow(table, listener, await _register_transports(protocol, given, fast, listener))
     for bound, fingerprint in given.bench:
         make = partial(PlainBench, fast, listener.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
@@ -111,15 +111,15 @@ async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
         listener.close()
 
 
-async def _carriers(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
+async def _register_transports(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
     """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
     tcp: list[CoapTcpServer] = []
     plain: list[OscoreInterface] = []
 
     async def over_udp(manager: interfaces.MessageManager) -> MessageInterface:
-        made = Given(given.dtls, fast)
-        udp.append(await MessageInterface.start(manager, protocol.log, given.datagrams, made))
+        arguments = Given(given.dtls, fast)
+        udp.append(await MessageInterface.start(manager, protocol.log, given.datagrams, arguments))
         return udp[0]
 
     async def over_tcp(tokens: interfaces.TokenManager) -> CoapTcpServer:
@@ -128,8 +128,8 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, listener:
 
     async def in_oscore(manager: interfaces.MessageManager) -> OscoreInterface:
         assert given.oscore is not None  # noqa: S101  because it is called with one only; this tells the type checker
-        made = (given.oscore, fast, listener.in_thread)
-        plain.append(await OscoreInterface.start(manager, protocol.log, *made))
+        arguments = (given.oscore, fast, listener.in_thread)
+        plain.append(await OscoreInterface.start(manager, protocol.log, *arguments))
         return plain[0]
 
     await protocol._append_tokenmanaged_messagemanaged_transport(over_udp)  # noqa: SLF001  because see above

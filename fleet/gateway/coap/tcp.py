@@ -94,9 +94,9 @@ class CoapTcpServer(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no type
     def opened(self, connection: Connection) -> None:
         """Accept a connection after its handshake."""
         same = self._by_certificate.setdefault(connection.peer.fingerprint, set())
-        crowd = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
-        if crowd:
-            silent = min(crowd, key=lambda one: one.heard)
+        rivals = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
+        if rivals:
+            silent = min(rivals, key=lambda rival: rival.heard)
             self.closed(silent)
             silent.end()
         same.add(connection)

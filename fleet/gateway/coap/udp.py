@@ -278,8 +278,8 @@ class OscoreSocket(asyncio.DatagramProtocol):
             while len(context.remotes) > MOST_ADDRESSES:
                 self._interface.lost(context.remotes.popitem(last=False)[1])
         context.remotes.move_to_end(addr)
-        found: Speaker = context.remotes[addr]
-        return found
+        speaker: Speaker = context.remotes[addr]
+        return speaker
 
     def _gone(self, context: SecurityContext) -> None:
         while context.remotes:
@@ -324,12 +324,12 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
     ) -> "OscoreInterface":
         """Return the interface over a bound UDP socket, served by one process only: contexts live in its memory."""
         loop = asyncio.get_running_loop()
-        made = cls(manager, log, loop)
+        interface = cls(manager, log, loop)
         name = hostportjoin(*bound.getsockname()[:2])
-        _, made._pool = await loop.create_datagram_endpoint(
-            lambda: OscoreSocket(made, fast, in_thread, name), sock=bound
+        _, interface._pool = await loop.create_datagram_endpoint(
+            lambda: OscoreSocket(interface, fast, in_thread, name), sock=bound
         )
-        return made
+        return interface
 
     @property
     def socket(self) -> OscoreSocket:
@@ -371,8 +371,8 @@ def _plainly(message: Message) -> Message:
     """Return the answer to an unauthenticated client: the resource list in small blocks."""
     if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
         return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
-    wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
-    text = find_links(wanted, in_oscore=True).encode()
+    resource_type = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
+    text = find_links(resource_type, in_oscore=True).encode()
     asked = message.opt.block2
     exponent = min(asked.size_exponent, SMALL) if asked is not None else SMALL
     number = asked.block_number if asked is not None else 0

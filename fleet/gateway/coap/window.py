@@ -27,16 +27,16 @@ class BucketWindow:
         Raises:
             BlobStoreError: the object store does not return them.
         """
-        place = file.sha256, start // WIDE
+        key = file.sha256, start // WIDE
         with self._lock:
-            part = self._parts.get(place)
+            part = self._parts.get(key)
             if part is not None:
-                self._parts.move_to_end(place)
+                self._parts.move_to_end(key)
         if part is None:
-            begin = place[1] * WIDE
+            begin = key[1] * WIDE
             part = b"".join(downloads.read_download(file, begin, min(WIDE, file.size - begin)))
             with self._lock:
-                self._parts[place] = part
+                self._parts[key] = part
                 while len(self._parts) > MOST:
                     self._parts.popitem(last=False)
         return part[start % WIDE : start % WIDE + length]

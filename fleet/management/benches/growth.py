@@ -62,14 +62,17 @@ def measure_set_up(database: str, size: int, keep: Path | None = None, *, proces
         processes: whether to measure idle worker, audit-log verification and start as well.
     """
     seen: Seen = {"failures": {}, "answers": []}
-    with _noted(seen, f"{database}, {size} devices", "set-up"), filled_installation(database, size, keep) as made:
-        acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
+    with (
+        _noted(seen, f"{database}, {size} devices", "set-up"),
+        filled_installation(database, size, keep) as installation,
+    ):
+        acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(installation)}}
         if processes:
-            acts |= {"verify": lambda: {"verify": growth_processes.measure_verify(made)}}
+            acts |= {"verify": lambda: {"verify": growth_processes.measure_verify(installation)}}
             # Silent devices would change their presence state; none does within the minute of the measurement.
-            acts |= {"freshen": lambda: _freshened(made)}
-            acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
-            acts |= {"start": lambda: {"start": growth_processes.measure_start(made)}}
+            acts |= {"freshen": lambda: _freshened(installation)}
+            acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(installation)}}
+            acts |= {"start": lambda: {"start": growth_processes.measure_start(installation)}}
         for name, act in acts.items():
             with _noted(seen, f"{database}, {size} devices", name):
                 seen.update(act())
@@ -89,36 +92,36 @@ def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
 @contextmanager
 def filled_installation(database: str, size: int, keep: Path | None = None) -> Iterator[BenchSetUp]:
     """Yield an installation with this number of devices and a running signer."""
-    place = keep / f"{database}-{size}" if keep else None
-    if place:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = keep / f"{database}-{size}" if keep else None
+    if folder:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
             # Next to the installation, not in it: the database runs as another user, without access to installations.
             kept = keep / f"{database}-{size}.pg" if keep else None
             settings["DATABASE_URL"] = held.enter_context(temporary_postgresql(kept))
-        made = held.enter_context(bench_installation(place, **settings))
-        if not (made.folder / "tuf").exists():
-            made.processes.run("manage.py", "release", "online-keys")
-        _start_signer(made)
-        done = run_inner(made, "fill", str(size))
+        installation = held.enter_context(bench_installation(folder, **settings))
+        if not (installation.folder / "tuf").exists():
+            installation.processes.run("manage.py", "release", "online-keys")
+        _start_signer(installation)
+        done = run_inner(installation, "fill", str(size))
         sys.stderr.write(f"{database}, {size} devices: filled, {done}\n")  # progress: a benchmark takes minutes
-        yield made
+        yield installation
 
 
-def _start_signer(made: BenchSetUp) -> None:
+def _start_signer(installation: BenchSetUp) -> None:
     """Start a signer and wait for it, longer than a server does: the machine may be busy."""
-    made.processes.start("signer", "-m", "pki.signer")
+    installation.processes.start("signer", "-m", "pki.signer")
     for _ in range(SIGNER_WAITS):
-        made.processes.check()
+        installation.processes.check()
         with suppress(UnavailableError):
-            return await_signer(made.folder)
+            return await_signer(installation.folder)
     msg = "The signer does not respond."
     raise UnavailableError(msg)
 
 
-def run_inner(made: BenchSetUp, *arguments: str) -> object:
+def run_inner(installation: BenchSetUp, *arguments: str) -> object:
     """Run one action of ``growth_inner`` in the installation and return its output.
 
     Raises:
@@ -127,7 +130,7 @@ def run_inner(made: BenchSetUp, *arguments: str) -> object:
     command = [sys.executable, "-m", "fleet.management.benches.growth_inner", *arguments]
     descriptors = handover.descriptors_of(handover.KINDS)
     done = subprocess.run(
-        command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
+        command, cwd=ROOT, env=installation.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
     )
     if done.returncode:
         msg = f"{' '.join(arguments)} ended with {done.returncode}"
@@ -135,10 +138,10 @@ def run_inner(made: BenchSetUp, *arguments: str) -> object:
     return json.loads(done.stdout)
 
 
-def _answers(made: BenchSetUp) -> "list[RouteCost]":
-    return cast("list[RouteCost]", run_inner(made, "answers"))
+def _answers(installation: BenchSetUp) -> "list[RouteCost]":
+    return cast("list[RouteCost]", run_inner(installation, "answers"))
 
 
-def _freshened(made: BenchSetUp) -> Seen:
-    run_inner(made, "freshen")
+def _freshened(installation: BenchSetUp) -> Seen:
+    run_inner(installation, "freshen")
     return {}

@@ -59,11 +59,11 @@ def request_routes(domain: TrustDomain, runs: int) -> list[RouteCost]:
     visitors = _Visitors(domain, runs)
     asked: list[RouteCost] = []
     for route in list_routes(domain):
-        made, further = _measured(visitors, route)
-        if made["status"] == NOT_ALLOWED:
+        cost, further = _measured(visitors, route)
+        if cost["status"] == NOT_ALLOWED:
             continue
-        asked.append(made)
-        asked += [_measured(visitors, one)[0] for one in further]
+        asked.append(cost)
+        asked += [_measured(visitors, page)[0] for page in further]
     return asked
 
 
@@ -104,10 +104,10 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[RouteCost, list[Route]
     )
     status, ms = response.status_code, round(statistics.median(took) * 1000, 2)
     sys.stderr.write(f"{route.name}: {status}, {ms} ms, {queries} queries\n")  # it takes minutes
-    made: RouteCost = {
+    cost: RouteCost = {
         "name": route.name, "status": status, "ms": ms, "queries": queries, "bytes": len(response.content),
     }  # fmt: skip
-    return made, list(_further(route, response)) if status == OK else []
+    return cost, list(_further(route, response)) if status == OK else []
 
 
 def _cost(client: Client, route: Route) -> tuple[float, "_MonkeyPatchedWSGIResponse"]:

@@ -76,9 +76,9 @@ class SyntheticDevice:
         """Return whether the device has not finished the running rollout's update."""
         return self.falls(40, 2)
 
-    def falls(self, one_in: int, place: int) -> bool:
+    def falls(self, one_in: int, index: int) -> bool:
         """Return whether the device is one of every ``one_in`` devices, at this place."""
-        return self.number % one_in == place
+        return self.number % one_in == index
 
 
 def fill_fleet(domain: TrustDomain, many: int) -> int:
@@ -110,9 +110,9 @@ def freshen_contacts(domain: TrustDomain) -> None:
 
 def _see_anew() -> None:
     now = clock.now()
-    for place in range(LATE_SHARE):
-        rows = Presence.objects.annotate(place=Mod("device_id", LATE_SHARE)).filter(place=place)
-        rows.update(last_seen=now - _silence(place, place / LATE_SHARE))
+    for index in range(LATE_SHARE):
+        rows = Presence.objects.annotate(place=Mod("device_id", LATE_SHARE)).filter(place=index)
+        rows.update(last_seen=now - _silence(index, index / LATE_SHARE))
 
 
 def _silence(number: int, usual: float) -> timedelta:
@@ -147,14 +147,14 @@ def _step(scene: Scene, wanted: range) -> None:
     source = random.Random(f"{SEED} {wanted.start}")  # noqa: S311  because it makes the fleet's variety
     actions = numbers.reserve_small(domain=scene.domain, name="ddi-action", many=len(wanted) * len(scene.updates))
     with transaction.atomic():
-        made = _devices(scene, wanted, source)
-        _twins(scene, made)
-        _certificates(scene, made, source)
-        for place, update in enumerate(scene.updates):
-            _assignments(scene, update, made, actions[place * len(made) :])
-        _incidents(scene, made)
-        _entries(scene, made)
-    _hear(made, source)
+        devices = _devices(scene, wanted, source)
+        _twins(scene, devices)
+        _certificates(scene, devices, source)
+        for index, update in enumerate(scene.updates):
+            _assignments(scene, update, devices, actions[index * len(devices) :])
+        _incidents(scene, devices)
+        _entries(scene, devices)
+    _hear(devices, source)
 
 
 def _devices(scene: Scene, wanted: range, source: random.Random) -> list[SyntheticDevice]:
@@ -194,11 +194,11 @@ def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
     return uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
 
 
-def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
+def _twins(scene: Scene, devices: list[SyntheticDevice]) -> None:
     head = LedgerHead.objects.filter(domain=scene.domain).order_by("-id").first()
     seen = {"head": [head.epoch, head.size, head.root_hash]} if head else {}
     now, rows = clock.now(), []
-    for device in made:
+    for device in devices:
         last = scene.updates[-2 if device.late else -1].version
         running = {"version": last, "sha256": _digest(f"image {last}"), "counter": int(last[0]), "confirmed": True}
         parts = {"app": running | {"signed": True}, "boot": {"version": f"b{device.number % 4}", "confirmed": True}}
@@ -212,11 +212,11 @@ def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
     prepared_sql.create_many(Twin, names, rows)
 
 
-def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], actions: range) -> None:
+def _assignments(scene: Scene, update: Update, devices: list[SyntheticDevice], actions: range) -> None:
     rows = []
-    for action, device in zip(actions, made, strict=False):
+    for action, device in zip(actions, devices, strict=False):
         wave = next(
-            place for place, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
+            index for index, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
         )
         at = clock.now() - timedelta(days=2 + 30 * (len(scene.updates) - int(update.version[0]) + 1))
         status, reason = "finished", "confirmed"
@@ -232,22 +232,22 @@ def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], acti
     prepared_sql.create_many(Assignment, names, rows)
     if update.running:
         under_way = Assignment.objects.filter(
-            rollout=update.rollout, action_id__in=actions[: len(made)], closed_at=None
+            rollout=update.rollout, action_id__in=actions[: len(devices)], closed_at=None
         )
         said = [(key, status, "at it") for key, status in under_way.values_list("pk", "status") for _ in range(2)]
         prepared_sql.create_many(AssignmentEvent, ("assignment_id", "status", "text"), said)
 
 
-def _certificates(scene: Scene, made: list[SyntheticDevice], source: random.Random) -> None:
+def _certificates(scene: Scene, devices: list[SyntheticDevice], source: random.Random) -> None:
     """Give each device a certificate, and every fifth device an expired earlier one."""
-    renewed = [device for device in made if device.number % 5 == 0]
+    renewed = [device for device in devices if device.number % 5 == 0]
     past = [_certificate(scene, device, source, device.at, None) for device in renewed]
     prepared_sql.create_many(Certificate, _CERTIFICATE, past)
     rows = Certificate.objects.filter(fingerprint__in=[row[3] for row in past]).values_list("subject_key", "pk")
     before = dict(rows)
     newest = clock.now() - timedelta(days=30)
     present = []
-    for device in made:
+    for device in devices:
         at = device.at if device.retired else newest - timedelta(days=device.number % 300)
         present.append(_certificate(scene, device, source, at, before.get(str(device.public_id))))
     prepared_sql.create_many(Certificate, _CERTIFICATE, present)
@@ -260,24 +260,24 @@ _CERTIFICATE = (
 
 
 def _certificate(
-    scene: Scene, one: SyntheticDevice, source: random.Random, at: datetime, before: int | None
+    scene: Scene, device: SyntheticDevice, source: random.Random, at: datetime, before: int | None
 ) -> tuple[object, ...]:
     """Return a row like the first device's certificate, with another serial number in its bytes."""
     first = scene.certificate
     number = int(first.serial, 16)
     old = number.to_bytes((number.bit_length() + 7) // 8, "big")
     new = old[:1] + source.randbytes(len(old) - 1)
-    der, key = bytes(first.der).replace(old, new, 1), str(one.public_id)
+    der, key = bytes(first.der).replace(old, new, 1), str(device.public_id)
     # A retired device's certificate has expired, as in a fleet after some time.
-    life = timedelta(days=100) if one.retired or (before is None and at == one.at) else timedelta(days=365)
+    life = timedelta(days=100) if device.retired or (before is None and at == device.at) else timedelta(days=365)
     return (scene.domain.pk, first.authority_id, f"{int.from_bytes(new, 'big'):x}", hashlib.sha256(der).hexdigest(),
             first.subject_urn.replace(first.subject_key, key), key, _digest(f"{key} {at}"), "device",
             first.profile_name, der, at, at + life, before, at)  # fmt: skip
 
 
-def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
+def _incidents(scene: Scene, devices: list[SyntheticDevice]) -> None:
     rows = []
-    for device in (device for device in made if device.falls(200, 3)):
+    for device in (device for device in devices if device.falls(200, 3)):
         is_open, at = device.falls(1000, 3), clock.now() - timedelta(days=device.number % 90, hours=1)
         closed_at, explained = None if is_open else at, incident_explanation(device.name)
         rows.append((scene.domain.pk, device.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
@@ -287,17 +287,17 @@ def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
     prepared_sql.create_many(Incident, names, rows)
 
 
-def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
+def _entries(scene: Scene, devices: list[SyntheticDevice]) -> None:
     """Write the audit-log entries that services would record for these devices; the sequencer orders them."""
     names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
              "leaf_hash", "public_id")  # fmt: skip
     rows = []
-    for device in made:
+    for device in devices:
         key = str(device.public_id)
-        for place, action in enumerate(ACTS):
+        for index, action in enumerate(ACTS):
             entry = LedgerEntry(
-                domain=scene.domain, at=(device.at + timedelta(hours=place)).replace(microsecond=0), action=action,
-                actor_kind="system" if place else "device", actor_key="bench" if place else key, via="est",
+                domain=scene.domain, at=(device.at + timedelta(hours=index)).replace(microsecond=0), action=action,
+                actor_kind="system" if index else "device", actor_key="bench" if index else key, via="est",
                 object_kind="device", object_key=key, detail={"number": device.number},
             )  # fmt: skip
             values = [getattr(entry, name) for name in names[1:9]]
@@ -305,10 +305,10 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
     prepared_sql.create_many(LedgerEntry, names, rows)
 
 
-def _hear(made: list[SyntheticDevice], source: random.Random) -> None:
+def _hear(devices: list[SyntheticDevice], source: random.Random) -> None:
     """Write when each device was last seen, and from which networks."""
     now, tick, seen, networks = clock.now(), clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
-    for device in made:
+    for device in devices:
         if device.falls(50, 6) or device.retired:
             continue
         octets = f"10.{device.number >> 16 & 255}.{device.number >> 8 & 255}"

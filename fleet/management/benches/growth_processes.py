@@ -48,23 +48,23 @@ class VerifyCost(TypedDict):
     ok: bool
 
 
-def idle_worker(made: BenchSetUp, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
+def idle_worker(installation: BenchSetUp, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
     """Return the share of a core (percent) and the memory of an idle worker; a signer runs."""
-    made.processes.start("worker", "manage.py", "work")
-    child = made.processes.running["worker"]
+    installation.processes.start("worker", "manage.py", "work")
+    child = installation.processes.running["worker"]
     time.sleep(warm_s)
     before, began = cpu_seconds(child.pid), time.monotonic()
     time.sleep(idle_s)
-    made.processes.check()
+    installation.processes.check()
     used, took = cpu_seconds(child.pid) - before, time.monotonic() - began
     seen: WorkerCost = {"share": 100 * used / took, "first_s": before, "memory_mb": _peak_mb(child.pid)}
     child.terminate()
     child.wait(timeout=600)
-    del made.processes.running["worker"]
+    del installation.processes.running["worker"]
     return seen
 
 
-def measure_start(made: BenchSetUp) -> StartCost:
+def measure_start(installation: BenchSetUp) -> StartCost:
     """Return the seconds from the start of ``manage.py serve`` to the first successful ``/readyz``.
 
     The result includes the server's processor seconds: on a busy machine the two differ.
@@ -72,34 +72,36 @@ def measure_start(made: BenchSetUp) -> StartCost:
     Raises:
         TimeoutError: the server was not ready in time.
     """
-    made.processes.stop()  # the server starts its own signer
+    installation.processes.stop()  # the server starts its own signer
     began = time.monotonic()
-    made.processes.start("serve", "manage.py", "serve")
+    installation.processes.start("serve", "manage.py", "serve")
     try:
         while time.monotonic() < began + START_PATIENCE_S:
-            made.processes.check()
+            installation.processes.check()
             try:
-                with connect_tls(client_context(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
+                with connect_tls(
+                    client_context(installation.anchor), installation.ports["FLEET_OPERATOR_PORT"]
+                ) as line:
                     exchange_request(line, build_request("GET", "/readyz"))
             except (OSError, RuntimeError):
                 time.sleep(0.05)
             else:
                 took = time.monotonic() - began
-                return {"seconds": took, "processor_s": cpu_seconds(made.processes.running["serve"].pid)}
+                return {"seconds": took, "processor_s": cpu_seconds(installation.processes.running["serve"].pid)}
     finally:
-        made.processes.stop()
+        installation.processes.stop()
     msg = "the server does not start"
     raise TimeoutError(msg)
 
 
-def measure_verify(made: BenchSetUp) -> VerifyCost:
+def measure_verify(installation: BenchSetUp) -> VerifyCost:
     """Return seconds, peak memory and last output of ``manage.py ledger verify``; a signer runs."""
     began = time.monotonic()
     descriptors = handover.descriptors_of(handover.KINDS)
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED, sys.executable, "manage.py", "ledger", "verify"],
         cwd=ROOT,
-        env=made.environment(),
+        env=installation.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,

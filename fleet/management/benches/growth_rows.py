@@ -46,11 +46,11 @@ def answer_rows(database: str, seen: "Mapping[int, list[RouteCost]]") -> list[Be
     sizes = sorted(seen)
     by_size = {size: {cost["name"]: cost for cost in seen[size]} for size in sizes}
     names = sorted({name for value in by_size.values() for name in value})
-    told = [_told(database, name, {size: by_size[size].get(name) for size in sizes}) for name in names]
-    return [*_summaries(database, sizes, told), *told]
+    routes = [_route_row(database, name, {size: by_size[size].get(name) for size in sizes}) for name in names]
+    return [*_summaries(database, sizes, routes), *routes]
 
 
-def _told(database: str, name: str, at: "Mapping[int, RouteCost | None]") -> RouteRow:
+def _route_row(database: str, name: str, at: "Mapping[int, RouteCost | None]") -> RouteRow:
     """Return the row of one route: its cost at the largest size, and whether it meets all of its goals."""
     least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
@@ -77,10 +77,10 @@ def _told(database: str, name: str, at: "Mapping[int, RouteCost | None]") -> Rou
     }  # fmt: skip
 
 
-def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[BenchRow]:
+def _summaries(database: str, sizes: list[int], routes: list[RouteRow]) -> list[BenchRow]:
     against = (
-        f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(told)} routes and filters; processor time of one "
-        f"thread and its database sessions, median of 3; {load_average()}"
+        f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(routes)} routes and filters; processor time of "
+        f"one thread and its database sessions, median of 3; {load_average()}"
     )
     rows = []
     goals = {
@@ -90,24 +90,24 @@ def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Be
         "queries": f"make more than {QUERIES} queries",
     }
     for check, words in goals.items():
-        bad = sorted((route for route in told if check in route["missed"]), key=lambda one: -_weight(one, check))
+        bad = sorted((route for route in routes if check in route["missed"]), key=lambda one: -_weight(one, check))
         worst = ", ".join(f"{route['name'].partition(': ')[2]} ({_weight(route, check):g})" for route in bad[:WORST])
         rows.append(
             bench_row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}")
         )
-    slowest = max(told, key=lambda one: float(one["value"]), default=None)
+    slowest = max(routes, key=lambda one: float(one["value"]), default=None)
     if slowest:
         name = slowest["name"].partition(": ")[2]
         rows.append(bench_row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
     return rows
 
 
-def _weight(one: RouteRow, check: str) -> float:
+def _weight(route: RouteRow, check: str) -> float:
     """Return by how much a row misses a goal: the sort key of the worst routes."""
     if check == "answers":
-        return float(max(one["status"].values(), default=0))
+        return float(max(route["status"].values(), default=0))
     return float(
-        {"cpu": one["value"], "ratio": one["ratio"], "queries": max(one["queries"].values(), default=0)}[check]
+        {"cpu": route["value"], "ratio": route["ratio"], "queries": max(route["queries"].values(), default=0)}[check]
     )
 
 

@@ -114,7 +114,7 @@ def _bundles(domain: TrustDomain, models: list[HardwareModel]) -> list[Bundle]:
     hardware_named = [
         {"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name} for model in models
     ]
-    made, listed = [], []
+    bundles, listed = [], []
     for number in range(1, VERSIONS + 1):
         image = hashlib.sha512(str(number).encode()).digest() * 64
         digest, size = blobs.blob_store().put(io.BytesIO(image), 1 << 20)
@@ -132,13 +132,13 @@ def _bundles(domain: TrustDomain, models: list[HardwareModel]) -> list[Bundle]:
         BundleFile.objects.create(
             bundle=bundle, path="app.bin", role="image", size=size, sha256=digest, sha1="0" * 40, md5="0" * 32
         )
-        made.append(bundle)
+        bundles.append(bundle)
         listed.append((bundle.target_path, document))
     with tempfile.TemporaryDirectory() as folder:
         trust_inner.publish_listed(Path(folder), listed[:-1])
-    for bundle in made[:-1]:
+    for bundle in bundles[:-1]:
         Release.objects.create(domain=domain, bundle=bundle, state="published", published_at=clock.now())
-    return made
+    return bundles
 
 
 def _roll_out(domain: TrustDomain, bundle: Bundle, *, running: bool) -> None:

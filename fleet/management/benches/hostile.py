@@ -64,25 +64,27 @@ def run() -> list[BenchRow]:
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
-        certs = made.folder / "devices"
+    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as installation:
+        certs = installation.folder / "devices"
         certs.mkdir()
-        peers.build_load_tools(made.folder)
-        given = made.tokens(ENROLLED)
-        made.serve()
+        peers.build_load_tools(installation.folder)
+        given = installation.tokens(ENROLLED)
+        installation.serve()
         for name, token in given:
-            made.enrol(name, token, certs)
+            installation.enrol(name, token, certs)
         time.sleep(3)  # the poll cache is loaded
-        return [*_half(made, certs), *_wrong_tokens(made, certs)]
+        return [*_half(installation, certs), *_wrong_tokens(installation, certs)]
 
 
-def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
-    quiet = _p99(made, certs)
-    before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
-    with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
+def _half(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
+    quiet = _p99(installation, certs)
+    before = {name: _resident(installation.pids()[name]) for name in LISTENERS.values()}
+    with _attackers(
+        [(_hold, (port, setting, str(installation.anchor))) for setting, port in _ports(installation).items()]
+    ) as said:
         open_now = [said.get(timeout=PATIENCE) for _ in LISTENERS]
-        loud = _p99(made, certs)
-        grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
+        loud = _p99(installation, certs)
+        grown = {name: _resident(installation.pids()[name]) - size for name, size in before.items()}
     counts = {attacker.listener: attacker.done for attacker in open_now}
     each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
@@ -97,11 +99,11 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     ]
 
 
-def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
-    quiet = _p99(made, certs)
-    work = [(_guess, (made.device_port, str(made.anchor), place)) for place in range(ATTACKERS)]
+def _wrong_tokens(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
+    quiet = _p99(installation, certs)
+    work = [(_guess, (installation.device_port, str(installation.anchor), index)) for index in range(ATTACKERS)]
     with _attackers(work) as said:
-        loud = _p99(made, certs)
+        loud = _p99(installation, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
     sent, refused = sum(attacker.done for attacker in counted), sum(attacker.refused for attacker in counted)
     seconds = sum(attacker.seconds for attacker in counted)
@@ -113,13 +115,15 @@ def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     return [bench_row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
 
 
-def _p99(made: BenchSetUp, certs: Path) -> float:
-    target = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
-    return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
+def _p99(installation: BenchSetUp, certs: Path) -> float:
+    target = Target(
+        installation.device_port, "/v1/poll", str(installation.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS
+    )
+    return statistics.median(float(peers.tlsload(installation.folder, target)["p99_ms"]) for _ in range(ROUNDS))
 
 
-def _ports(made: BenchSetUp) -> dict[str, int]:
-    return {setting: made.ports[setting] for setting in LISTENERS}
+def _ports(installation: BenchSetUp) -> dict[str, int]:
+    return {setting: installation.ports[setting] for setting in LISTENERS}
 
 
 @contextmanager
@@ -129,14 +133,14 @@ def _attackers(
     """Run attackers beside the block, on the cores that the server does not use."""
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
-    made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
-    for process in made:
+    processes = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
+    for process in processes:
         process.start()
     try:
         yield said
     finally:
         end.set()
-        for process in made:
+        for process in processes:
             process.join(30)
             if process.is_alive():
                 process.kill()
@@ -151,30 +155,30 @@ def _hold(port: int, setting: str, anchor: str, said: "Queue[_AttackerCount]", e
     """Hold half-open connections, report how many are open, and replace those that the server closes."""
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
-    held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
+    held: list[socket.socket | None] = [_half_open(port, index, context, hello, plain=plain) for index in range(HALF)]
     said.put(_AttackerCount(setting, sum(1 for sock in held if sock is not None and _stands(sock))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
-        for place in range(turn, turn + each):
-            one = held[place % HALF]
+        for index in range(turn, turn + each):
+            one = held[index % HALF]
             if one is None or not _stands(one):
-                held[place % HALF] = _half_open(port, place % HALF, context, hello, plain=plain)
+                held[index % HALF] = _half_open(port, index % HALF, context, hello, plain=plain)
         turn += each
 
 
-def _half_open(port: int, place: int, context: ssl.SSLContext, hello: bytes, *, plain: bool) -> socket.socket | None:
+def _half_open(port: int, index: int, context: ssl.SSLContext, hello: bytes, *, plain: bool) -> socket.socket | None:
     line = socket.socket()
     line.settimeout(3)
     try:
-        line.bind((f"127.{1 + place % NETWORKS}.0.{1 + place // NETWORKS % 250}", 0))
+        line.bind((f"127.{1 + index % NETWORKS}.0.{1 + index // NETWORKS % 250}", 0))
         line.connect(("127.0.0.1", port))
         if plain:
-            line.send(BEGUN + b"x" * 4000 if place % 3 else b"")
-        elif place % (HALF // WITH_TLS) == 0:
+            line.send(BEGUN + b"x" * 4000 if index % 3 else b"")
+        elif index % (HALF // WITH_TLS) == 0:
             line = context.wrap_socket(line, server_hostname="localhost")
             line.send(BEGUN + b"x" * 4000)
-        elif place % 3:
-            line.send(hello[:7] if place % 3 == 1 else hello)
+        elif index % 3:
+            line.send(hello[:7] if index % 3 == 1 else hello)
     except OSError:
         line.close()
         return None
@@ -199,7 +203,7 @@ def _stands(line: socket.socket) -> bool:
         return False
 
 
-def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", end: "Event") -> None:
+def _guess(port: int, anchor: str, index: int, said: "Queue[_AttackerCount]", end: "Event") -> None:
     """Send wrong tokens, several per connection without waiting for responses; report the number and the results."""
     context, session = client_context(Path(anchor)), None
     csr = base64.b64encode(certificate_request("guess")[0])
@@ -210,14 +214,14 @@ def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", en
                 "POST",
                 PATH,
                 csr,
-                {"Authorization": f"Bearer met_{place}-{sent + number}", "Content-Type": "application/pkcs10"},
+                {"Authorization": f"Bearer met_{index}-{sent + number}", "Content-Type": "application/pkcs10"},
             )
             for number in range(AT_ONCE)
         )
         raw = socket.socket()
         raw.settimeout(5)
         with suppress(OSError), raw:
-            raw.bind((f"127.{1 + place}.0.{1 + sent // AT_ONCE % 250}", 0))
+            raw.bind((f"127.{1 + index}.0.{1 + sent // AT_ONCE % 250}", 0))
             raw.connect(("127.0.0.1", port))
             with context.wrap_socket(raw, server_hostname="localhost", session=session) as line:
                 line.sendall(batch)

@@ -18,18 +18,18 @@ MEGABYTE = 1 << 20
 FETCHES = 5
 
 
-def compare_coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
+def compare_coap(installation: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
     """Compare polls and blockwise transfers.
 
     Args:
-        made: the installation.
+        installation: the installation.
         plain: ports of the benchmark's plain listeners: of an idle device, and of one that may fetch the file.
         blob: the file.
     """
-    port, folder = free_port(30600), made.folder
+    port, folder = free_port(30600), installation.folder
     command = ("coap-server-notls", "-A", "127.0.0.1", "-p", str(port), "-d", "10")
     digest = hashlib.sha256(blob.read_bytes()).hexdigest()
-    with peers.run_peer(made.cores[0], 0, *command, log=folder / "libcoap.log"):
+    with peers.run_peer(installation.cores[0], 0, *command, log=folder / "libcoap.log"):
         theirs, ours, their_speed, our_speed = [], [], [], []
         _client("-m", "put", "-b", "1024", "-f", str(blob), f"coap://127.0.0.1:{port}/big")
         for _ in range(ROUNDS):

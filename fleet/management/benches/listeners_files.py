@@ -21,20 +21,20 @@ def make_file(folder: Path) -> Path:
     return path
 
 
-def compare_downloads(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
+def compare_downloads(installation: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
     """Compare downloads with curl.
 
     Args:
-        made: the installation.
+        installation: the installation.
         ours: the device that may fetch the file, and the file's SHA-256.
         nginx: its port.
         file: the file that both serve.
     """
     device, digest = ours
-    peer = (made.folder / "peer-devices" / "dev-0.pem", made.folder / "peer-ca.pem")
+    peer = (installation.folder / "peer-devices" / "dev-0.pem", installation.folder / "peer-ca.pem")
     addresses = {
         "nginx": (f"https://localhost:{nginx}/f/blob.bin", *peer),
-        "ours": (f"https://localhost:{made.device_port}/v1/blob/{digest}", device, made.anchor),
+        "ours": (f"https://localhost:{installation.device_port}/v1/blob/{digest}", device, installation.anchor),
     }
     took: dict[str, list[float]] = {"nginx": [], "ours": []}
     for _ in range(FETCHES):

@@ -10,15 +10,15 @@ MILLION = 1_000_000
 WRITERS, EACH, READERS = 4, 2500, 2
 
 
-def measure_million(made: BenchSetUp) -> list[BenchRow]:
+def measure_million(installation: BenchSetUp) -> list[BenchRow]:
     """Measure with a million devices in the database; no server runs."""
-    loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
-    readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
+    loaded = json.loads(start_inner(installation, "load").communicate(timeout=300)[0])
+    readers = [start_inner(installation, "read", str(WRITERS * EACH)) for _ in range(READERS)]
     for reader in readers:
         if reader.stdout is None or reader.stdout.readline() != "ready\n":
             msg = "a reader did not start"
             raise RuntimeError(msg)
-    writers = [start_inner(made, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
+    writers = [start_inner(installation, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
     written = [figure for writer in writers for figure in json.loads(writer.communicate(timeout=600)[0])]
     at = dict(written)
     seen = [json.loads(reader.communicate(timeout=600)[0]) for reader in readers]

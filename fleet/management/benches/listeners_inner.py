@@ -76,7 +76,7 @@ def assign_files(name: str, *files: str) -> list[str]:
     from ota.models import Assignment, Bundle, BundleFile  # noqa: PLC0415  because of the set-up above
     from pki.services import changes  # noqa: PLC0415  because of the set-up above
 
-    device, made = Device.objects.get(name=name), []
+    device, digests = Device.objects.get(name=name), []
     bundle = Bundle.objects.create(
         domain=device.domain, digest=hashlib.sha256(name.encode()).hexdigest(), name=name, version="1", kind="firmware",
         format="generic", component="app", security_counter=1, manifest={}, report={}, facts={},
@@ -88,13 +88,13 @@ def assign_files(name: str, *files: str) -> list[str]:
         BundleFile.objects.create(
             bundle=bundle, path=f"file-{number}", role="image", size=file.stat().st_size, sha256=digest, sha1="", md5=""
         )
-        made.append(digest)
+        digests.append(digest)
     Assignment.objects.create(
         domain=device.domain, action_id=900_000 + device.pk, device=device, bundle=bundle, kind="update",
         status="scheduled", content_stamp=1,
     )  # fmt: skip
     changes.note_changes(device.key)
-    return made
+    return digests
 
 
 def repeat_jobs(kind: str, seconds: str) -> int:
@@ -222,12 +222,12 @@ def count_stored(*names: str) -> StoredValues:
 
     keys = list(Device.objects.filter(name__in=names).values_list("pk", flat=True))
     values = sum(
-        len(bytes(one)) // 8 for one in Series.objects.filter(device_id__in=keys).values_list("values", flat=True)
+        len(bytes(packed)) // 8 for packed in Series.objects.filter(device_id__in=keys).values_list("values", flat=True)
     )
     device = Device.objects.get(name=names[0])
     now = int(time.time() * 1000)
-    found = selectors.read_series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
-    return {"values": values, "read": len(found), "last": found[-1][1] if found else None}
+    series = selectors.read_series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
+    return {"values": values, "read": len(series), "last": series[-1][1] if series else None}
 
 
 def _resident() -> int:

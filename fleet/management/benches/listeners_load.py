@@ -23,10 +23,10 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
          "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
 
 
-def measure_busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_busy(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 while drift detection, CRLs, compression and ingestion all run on the server's core."""
-    with made.on_servers_core():
-        working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
+    with installation.on_servers_core():
+        working = {kind: start_inner(installation, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
     for kind, work in working.items():
         if _line(work) != "ready":
             msg = f"{kind} did not start; see the output above"
@@ -36,11 +36,25 @@ def measure_busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
             work.stdin.write("go\n")
             work.stdin.flush()
     posting = multiprocessing.get_context("fork").Process(
-        target=_post, args=(str(made.anchor), made.device_port, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
+        target=_post,
+        args=(
+            str(installation.anchor),
+            installation.device_port,
+            str(sorted(certs.glob("*.pem"))[1]),
+            BUSY_SECONDS,
+            0.05,
+        ),
     )
     posting.start()
-    poll = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
-    said = peers.tlsload(made.folder, poll)
+    poll = Target(
+        installation.device_port,
+        "/v1/poll",
+        str(installation.anchor),
+        str(certs),
+        connections=8,
+        seconds=BUSY_SECONDS - 4,
+    )
+    said = peers.tlsload(installation.folder, poll)
     posting.join()
     done = {kind: _done(kind, work) for kind, work in working.items()}
     detail = (
@@ -63,13 +77,15 @@ def _line(work: subprocess.Popen[str]) -> str:
     return work.stdout.readline().strip() if work.stdout is not None else ""
 
 
-def measure_ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
+def measure_ingest(installation: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
     """Measure metric values per second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
     names = [device.stem for device in devices]
-    before = _stored(made, names)
+    before = _stored(installation, names)
     fork = multiprocessing.get_context("fork")
-    arguments = [(str(made.anchor), made.device_port, str(device), INGEST_SECONDS, 0.0) for device in devices]
+    arguments = [
+        (str(installation.anchor), installation.device_port, str(device), INGEST_SECONDS, 0.0) for device in devices
+    ]
     processes = [fork.Process(target=_post, args=argument) for argument in arguments]
     started = time.perf_counter()
     for process in processes:
@@ -77,7 +93,7 @@ def measure_ingest(made: BenchSetUp, certs: Path, goal: float, database: str) ->
     for process in processes:
         process.join()
     took = time.perf_counter() - started
-    after = _stored(made, names)
+    after = _stored(installation, names)
     rate = (after["values"] - before["values"]) / took
     detail = (
         f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one process; "
@@ -103,7 +119,7 @@ def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> 
             time.sleep(pause)
 
 
-def _stored(made: BenchSetUp, names: list[str]) -> StoredValues:
-    said = made.processes.run("-m", "fleet.management.benches.listeners_inner", "stored", *names, timeout=300)
+def _stored(installation: BenchSetUp, names: list[str]) -> StoredValues:
+    said = installation.processes.run("-m", "fleet.management.benches.listeners_inner", "stored", *names, timeout=300)
     values: StoredValues = json.loads(said)
     return values

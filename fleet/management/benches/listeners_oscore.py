@@ -18,24 +18,24 @@ POLLS, WARM_UP, POLL_S, IDLE_SECONDS = 3000, 200, 6 * 3600, 5
 COAP_SERVER = "coap-door"
 
 
-def measure_sleepers(made: BenchSetUp, device: Path) -> list[BenchRow]:
+def measure_sleepers(installation: BenchSetUp, device: Path) -> list[BenchRow]:
     """Measure the server's processor time for sequential polls, minus its idle processor time."""
     asked = build_request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
-    with connect_tls(client_context(made.anchor, device), made.device_port) as line:
+    with connect_tls(client_context(installation.anchor, device), installation.device_port) as line:
         given = json.loads(exchange_request(line, asked))
     secret, salt, kid = (bytes.fromhex(given[name]) for name in ("ms", "salt", "client_id"))
     context = Context(secret, salt, kid)
     with socket.socket(type=socket.SOCK_DGRAM) as line:
         line.settimeout(5)
-        line.connect(("127.0.0.1", made.ports["FLEET_OSCORE_PORT"]))
+        line.connect(("127.0.0.1", installation.ports["FLEET_OSCORE_PORT"]))
         sizes = [_poll(line, context) for _ in range(WARM_UP)][-1]
-        before, started = made.cpu(COAP_SERVER), time.monotonic()
+        before, started = installation.cpu(COAP_SERVER), time.monotonic()
         for _ in range(POLLS):
             _poll(line, context)
-        used, took = made.cpu(COAP_SERVER) - before, time.monotonic() - started
-    before = made.cpu(COAP_SERVER)
+        used, took = installation.cpu(COAP_SERVER) - before, time.monotonic() - started
+    before = installation.cpu(COAP_SERVER)
     time.sleep(IDLE_SECONDS)
-    idle = (made.cpu(COAP_SERVER) - before) / IDLE_SECONDS
+    idle = (installation.cpu(COAP_SERVER) - before) / IDLE_SECONDS
     cost = (used - idle * took) / POLLS
     detail = f"{cost * 1e6:.0f} us a poll, {sizes[0]} and {sizes[1]} bytes, no handshake; {load_average()}"
     name = "devices a core, a poll in 6 hours over OSCORE"

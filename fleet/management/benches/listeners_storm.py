@@ -40,18 +40,21 @@ class _Arrival(TypedDict):
     cpu: float
 
 
-def measure_held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_held(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
     ready, end, counted = fork.Event(), fork.Event(), fork.Queue()
-    holder = fork.Process(target=_hold, args=(str(made.anchor), made.device_port, str(device), (ready, end, counted)))
+    holder = fork.Process(
+        target=_hold, args=(str(installation.anchor), installation.device_port, str(device), (ready, end, counted))
+    )
     holder.start()
     if not ready.wait(240):
         msg = "the idle connections could not be opened"
         raise RuntimeError(msg)
     said = peers.tlsload(
-        made.folder, Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
+        installation.folder,
+        Target(installation.device_port, "/v1/poll", str(installation.anchor), str(certs), connections=4, seconds=5),
     )
     end.set()
     idle, silent = counted.get(timeout=60)
@@ -64,10 +67,10 @@ def measure_held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     return [bench_row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
 
 
-def measure_storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
+def measure_storm(installation: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Compare responses per second for simultaneous devices with those for sequential devices."""
-    calm = _come(made, certs, CALM_DEVICES, CALM)
-    all_at_once = _come(made, certs, DEVICES, DEVICES)
+    calm = _come(installation, certs, CALM_DEVICES, CALM)
+    all_at_once = _come(installation, certs, DEVICES, DEVICES)
     # By the clock and by the server's processor time: all clients share one core, and a failed hello costs them much.
     ours, at_best = (arrival["answered"] / arrival["cpu"] for arrival in (all_at_once, calm))
     detail = (
@@ -92,9 +95,9 @@ def measure_storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     ]
 
 
-def measure_flood(made: BenchSetUp) -> list[BenchRow]:
+def measure_flood(installation: BenchSetUp) -> list[BenchRow]:
     """Measure the CoAP listener's memory growth under first hellos, without cookie, from many addresses and ports."""
-    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], first_hello()
+    port, pid, datagram = installation.ports["FLEET_COAP_PORT"], installation.pids()["coap-door"], first_hello()
     _hellos(port, datagram, 0, WARM_UP)
     before = _resident(pid)
     answered = _hellos(port, datagram, WARM_UP, HELLOS)
@@ -112,15 +115,15 @@ def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
     for start in range(first, first + many, AT_ONCE):
         sockets = []
         for number in range(start, min(start + AT_ONCE, first + many)):
-            one = socket.socket(type=socket.SOCK_DGRAM)
-            one.bind((f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0))
-            one.settimeout(1)
-            one.sendto(datagram, ("127.0.0.1", port))
-            sockets.append(one)
-        for one in sockets:
+            client = socket.socket(type=socket.SOCK_DGRAM)
+            client.bind((f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0))
+            client.settimeout(1)
+            client.sendto(datagram, ("127.0.0.1", port))
+            sockets.append(client)
+        for client in sockets:
             with suppress(TimeoutError):
-                answered += one.recv(2048)[13] == HELLO_VERIFY
-            one.close()
+                answered += client.recv(2048)[13] == HELLO_VERIFY
+            client.close()
     return answered
 
 
@@ -139,16 +142,23 @@ def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _come(made: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival:
+def _come(installation: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival:
     device = min(certs.glob("*.pem"))
-    arguments = [str(made.device_port), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
+    arguments = [
+        str(installation.device_port),
+        "/v1/poll",
+        str(devices),
+        str(at_once),
+        str(TIMEOUT),
+        str(installation.anchor),
+    ]
     identity = [str(device), str(device.with_suffix(".key"))]
-    before = made.cpu(GATEWAY)
+    before = installation.cpu(GATEWAY)
     done = subprocess.run(
-        [made.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
+        [installation.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
     )
     figures: _Arrival = json.loads(done.stdout)
-    return {**figures, "cpu": made.cpu(GATEWAY) - before}
+    return {**figures, "cpu": installation.cpu(GATEWAY) - before}
 
 
 def _stands(line: socket.socket) -> bool:

@@ -14,29 +14,31 @@ SCALE, SCALE_SECONDS, IDLE_SECONDS = 10, 20, 10
 VERSIONS = ("13", "12")
 
 
-def measure_handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int) -> list[BenchRow]:
+def measure_handshakes(
+    installation: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int
+) -> list[BenchRow]:
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
-        made: the installation.
+        installation: the installation.
         certs: certificates of our devices.
         nginx: port and process id.
         gateway_pid: process id of our device gateway.
     """
-    ours, theirs = _device(certs), _device(made.folder / "peer-devices")
+    ours, theirs = _device(certs), _device(installation.folder / "peer-devices")
     cost: dict[tuple[str, str, bool], list[float]] = {}
     for _ in range(ROUNDS):
         for version in VERSIONS:
             for resume in (False, True):
-                target = (nginx[0], "/static", str(made.folder / "peer-ca.pem"), theirs)
+                target = (nginx[0], "/static", str(installation.folder / "peer-ca.pem"), theirs)
                 cost.setdefault(("nginx", version, resume), []).append(
-                    _cost(made, nginx[1], target, version, resume=resume)
+                    _cost(installation, nginx[1], target, version, resume=resume)
                 )
-                target = (made.device_port, "/v1/poll", str(made.anchor), ours)
+                target = (installation.device_port, "/v1/poll", str(installation.anchor), ours)
                 cost.setdefault(("ours", version, resume), []).append(
-                    _cost(made, gateway_pid, target, version, resume=resume)
+                    _cost(installation, gateway_pid, target, version, resume=resume)
                 )
-    us = {place: statistics.median(values) for place, values in cost.items()}
+    us = {key: statistics.median(values) for key, values in cost.items()}
     where = f"server CPU with one request each, medians of {ROUNDS}; {load_average()}"
     rows = [
         bench_row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
@@ -48,11 +50,15 @@ def measure_handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], ga
     detail = f"ours {resumed:.0f} us, nginx {us['nginx', '13', True]:.0f} us; {where}"
     share = resumed / us["ours", "13", False]
     rows.append(bench_row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
-    return [*rows, *_devices(made, certs, nginx, gateway_pid, us)]
+    return [*rows, *_devices(installation, certs, nginx, gateway_pid, us)]
 
 
 def _devices(
-    made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int, us: dict[tuple[str, str, bool], float]
+    installation: BenchSetUp,
+    certs: Path,
+    nginx: tuple[int, int],
+    gateway_pid: int,
+    us: dict[tuple[str, str, bool], float],
 ) -> list[BenchRow]:
     """Return devices per core, from the cost of a connection with its poll, and verify it with a run at a tenth of it.
 
@@ -60,15 +66,20 @@ def _devices(
     alone.
     """
     rows, idle = [], _idle(gateway_pid)
-    ours = (made.device_port, "/v1/poll", str(made.anchor), _device(certs))
-    theirs = (nginx[0], "/static", str(made.folder / "peer-ca.pem"), _device(made.folder / "peer-devices"))
+    ours = (installation.device_port, "/v1/poll", str(installation.anchor), _device(certs))
+    theirs = (
+        nginx[0],
+        "/static",
+        str(installation.folder / "peer-ca.pem"),
+        _device(installation.folder / "peer-devices"),
+    )
     for name, resume, goal in (("resumption", True, 150_000), ("full handshakes", False, 80_000)):
         cost, peer = us["ours", "13", resume], us["nginx", "13", resume]
         devices = POLL_S / (cost / 1e6)
         rate = devices / POLL_S / SCALE
         pause = int(1e6 / rate - _clients_part(us, resume=resume))
-        used, came = _sparse(made, gateway_pid, ours, pause, resume=resume)
-        nginx_used, nginx_came = _sparse(made, nginx[1], theirs, pause, resume=resume)
+        used, came = _sparse(installation, gateway_pid, ours, pause, resume=resume)
+        nginx_used, nginx_came = _sparse(installation, nginx[1], theirs, pause, resume=resume)
         shown = (1 - idle) * came / (used - idle) * POLL_S
         dearer, nginx_dearer = (used - idle) / came * 1e6 / cost, nginx_used / nginx_came * 1e6 / peer
         detail = f"{cost:.0f} us a connection with its poll; {load_average()}"
@@ -84,11 +95,11 @@ def _devices(
 
 
 def _sparse(
-    made: BenchSetUp, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
+    installation: BenchSetUp, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
 ) -> tuple[float, float]:
     """Open sparse connections; return the used share of the core, and the connections per second."""
     before = cpu_seconds(pid)
-    said = peers.tlsconn(made.folder, target, "13", resume=resume, seconds=SCALE_SECONDS, pause_us=pause_us)
+    said = peers.tlsconn(installation.folder, target, "13", resume=resume, seconds=SCALE_SECONDS, pause_us=pause_us)
     return (cpu_seconds(pid) - before) / SCALE_SECONDS, float(said["rps"])
 
 
@@ -104,9 +115,11 @@ def _clients_part(us: dict[tuple[str, str, bool], float], *, resume: bool) -> fl
     return 1.5 * us["ours", "13", resume]
 
 
-def _cost(made: BenchSetUp, pid: int, target: tuple[int, str, str, Path], version: str, *, resume: bool) -> float:
+def _cost(
+    installation: BenchSetUp, pid: int, target: tuple[int, str, str, Path], version: str, *, resume: bool
+) -> float:
     before = cpu_seconds(pid)
-    said = peers.tlsconn(made.folder, target, version, resume=resume, seconds=SECONDS)
+    said = peers.tlsconn(installation.folder, target, version, resume=resume, seconds=SECONDS)
     if said["bad"] or (resume and said["resumed"] < said["n"] * 0.9):
         msg = f"handshakes failed or were not resumed: {said}"
         raise RuntimeError(msg)

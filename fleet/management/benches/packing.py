@@ -61,11 +61,11 @@ def measure_packing(database: str, devices: int) -> PackingFigures:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
             settings["DATABASE_URL"] = held.enter_context(temporary_postgresql())
-        made = held.enter_context(bench_installation(None, **settings))
+        installation = held.enter_context(bench_installation(None, **settings))
         command = [sys.executable, "-m", "fleet.management.benches.packing_inner", str(devices), str(DAYS)]
         descriptors = handover.descriptors_of(handover.KINDS)
         done = subprocess.run(
-            command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
+            command, cwd=ROOT, env=installation.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
         )
         if done.returncode:
             msg = f"The measuring process exited with {done.returncode}."

@@ -130,11 +130,11 @@ def _used() -> float:
             )
             return float(cursor.fetchone()[0])
     with connection.cursor() as cursor:
-        found = []
+        sizes = []
         for name in ("page_count", "freelist_count", "page_size"):
             cursor.execute(f"PRAGMA {name}")
-            found.append(cursor.fetchone()[0])
-    return float((found[0] - found[1]) * found[2])
+            sizes.append(cursor.fetchone()[0])
+    return float((sizes[0] - sizes[1]) * sizes[2])
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def build_load_tools(folder: Path) -> None:
     require_peers("cc")
     compiler = shutil.which("cc") or ""
     for name, libraries in (("coapload", ()), ("tlsload", TLS), ("tlsconn", TLS), ("tlsstorm", TLS)):
-        source, made = str(SOURCES / f"{name}.c"), str(folder / name)
-        subprocess.run([compiler, "-O2", "-o", made, source, *libraries], check=True)
+        source, program = str(SOURCES / f"{name}.c"), str(folder / name)
+        subprocess.run([compiler, "-O2", "-o", program, source, *libraries], check=True)
 
 
 @dataclass(frozen=True, slots=True)

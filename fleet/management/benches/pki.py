@@ -23,20 +23,20 @@ LISTS = 256
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes about two minutes."""
-    with bench_installation() as made:
-        rows = _enrolments(made, made.tokens(KEPT + FRESH))
-        inner = made.processes.run("-m", "fleet.management.benches.pki_inner", timeout=600)
+    with bench_installation() as installation:
+        rows = _enrolments(installation, installation.tokens(KEPT + FRESH))
+        inner = installation.processes.run("-m", "fleet.management.benches.pki_inner", timeout=600)
         return [*rows, *json.loads(inner)]
 
 
-def _enrolments(made: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRow]:
+def _enrolments(installation: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     requests = [enrolment_request(name, token)[0] for name, token in tokens]
-    made.serve()
-    made.patiently(requests[0])  # the signer responds too
-    _settled(made.folder)
-    kept = _one_connection(made, requests[1:KEPT])
-    handshakes = _many_connections(made, [build_request("GET", "/healthz")] * HANDSHAKES)
-    fresh = _many_connections(made, requests[KEPT:])
+    installation.serve()
+    installation.patiently(requests[0])  # the signer responds too
+    _settled(installation.folder)
+    kept = _one_connection(installation, requests[1:KEPT])
+    handshakes = _many_connections(installation, [build_request("GET", "/healthz")] * HANDSHAKES)
+    fresh = _many_connections(installation, requests[KEPT:])
     where = f"{load_average()}; server on one core, commit (FULL), journal and ledger leaf included"
     peer = f"step-ca 0.19, {STEP_CA}/s wall in the same kind of run elsewhere (ratio {kept / STEP_CA:.2f}); {where}"
     ratio = f"{fresh:.0f}/s against {handshakes:.0f} full handshakes/s with a trivial request, same client; {where}"
@@ -47,22 +47,22 @@ def _enrolments(made: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRo
     ]  # fmt: skip
 
 
-def _one_connection(made: BenchSetUp, requests: list[bytes]) -> float:
+def _one_connection(installation: BenchSetUp, requests: list[bytes]) -> float:
     """Return enrolments per second, median of ten runs."""
-    line = connect_tls(client_context(made.anchor), made.device_port)
+    line = connect_tls(client_context(installation.anchor), installation.device_port)
     rates, stretch = [], len(requests) // 10
-    for place in range(10):
+    for index in range(10):
         started = time.perf_counter()
-        for request in requests[place * stretch : (place + 1) * stretch]:
+        for request in requests[index * stretch : (index + 1) * stretch]:
             exchange_request(line, request)
         rates.append(stretch / (time.perf_counter() - started))
     line.close()
     return statistics.median(rates)
 
 
-def _many_connections(made: BenchSetUp, requests: list[bytes]) -> float:
+def _many_connections(installation: BenchSetUp, requests: list[bytes]) -> float:
     """Return requests per second with a new connection and a full handshake each, a few in parallel."""
-    context = client_context(made.anchor)
+    context = client_context(installation.anchor)
     waiting, lock, failures = list(requests), threading.Lock(), []
 
     def work() -> None:
@@ -72,7 +72,7 @@ def _many_connections(made: BenchSetUp, requests: list[bytes]) -> float:
                     return
                 one = waiting.pop()
             try:
-                with connect_tls(context, made.device_port) as line:
+                with connect_tls(context, installation.device_port) as line:
                     exchange_request(line, one)
             except (OSError, RuntimeError) as error:
                 failures.append(str(error))

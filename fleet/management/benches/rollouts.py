@@ -42,8 +42,8 @@ def run(
     """Measure on each of the databases; takes some minutes."""
     rows = []
     for database in databases:
-        with _of_its_own(database) as made:
-            rows += rollout_rows(measure_rollout(made, devices, clients), database)
+        with _of_its_own(database) as installation:
+            rows += rollout_rows(measure_rollout(installation, devices, clients), database)
     return rows
 
 
@@ -57,28 +57,28 @@ def _of_its_own(database: str) -> Iterator[BenchSetUp]:
         yield held.enter_context(bench_installation(None, **settings))
 
 
-def measure_rollout(made: BenchSetUp, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
+def measure_rollout(installation: BenchSetUp, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
     """Roll out to many devices with the worker's jobs, while clients use the server; return the measurements.
 
     Args:
-        made: an installation whose server does not run.
+        installation: an installation whose server does not run.
         devices: in addition to those that the clients enrol.
         clients: the action of each client.
     """
-    go_on = made.folder / "go-on"
-    made.tokens(1)
+    go_on = installation.folder / "go-on"
+    installation.tokens(1)
     go_on.touch()
-    made.processes.start("signer", "-m", "pki.signer")
-    await_signer(made.folder)
-    json.loads(_inner(made, "seed", str(devices)).communicate()[0])
-    worker = _inner(made, "worker", str(go_on))
-    busy = [_inner(made, "client", kind, str(place), str(go_on)) for place, kind in enumerate(clients)]
+    installation.processes.start("signer", "-m", "pki.signer")
+    await_signer(installation.folder)
+    json.loads(_inner(installation, "seed", str(devices)).communicate()[0])
+    worker = _inner(installation, "worker", str(go_on))
+    busy = [_inner(installation, "client", kind, str(index), str(go_on)) for index, kind in enumerate(clients)]
     for process in (worker, *busy):
         _ready(process)
     before = time.time()
     time.sleep(QUIET_S if devices >= DEVICES else 1)
     began = time.time()
-    done: RollFigures = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
+    done: RollFigures = json.loads(_inner(installation, "roll", str(devices)).communicate()[0])
     ended = time.time()
     go_on.unlink()
     answers: list[ClientFigures] = [json.loads(process.communicate()[0]) for process in busy]
@@ -133,12 +133,12 @@ def _failures(seen: RolloutFigures) -> tuple[int, int]:
     said = [f"{client['kind']}: {failure}" for client in seen["clients"] for failure in client["failures"]]
     for failure, times in Counter(said).most_common(10):
         sys.stderr.write(f"{times} times {failure}\n")  # benchmarks report all errors
-    return sum("locked" in one or "deadlock" in one for one in said), len(said)
+    return sum("locked" in message or "deadlock" in message for message in said), len(said)
 
 
-def _inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
+def _inner(installation: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fleet.management.benches.rollouts_inner", *arguments]
-    given, descriptors = made.environment(), handover.descriptors_of(handover.KINDS)
+    given, descriptors = installation.environment(), handover.descriptors_of(handover.KINDS)
     return subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True, pass_fds=descriptors)
 
 

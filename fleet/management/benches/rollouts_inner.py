@@ -94,8 +94,8 @@ def seed_fleet(many: str) -> int:
         facts: list[tuple[object, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
         with transaction.atomic():
             prepared_sql.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
-            made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
-            prepared_sql.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
+            devices = Device.objects.filter(name__in=names).values_list("pk", flat=True)
+            prepared_sql.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in devices])
     _people(model.domain)
     publish_release(model)
     return int(many)
@@ -244,9 +244,9 @@ def run_worker(go_on: str) -> WorkerFigures:
     return {"commits": heard.commits, "processor": heard.processor, "locked": heard.locked, "memory_mb": memory}
 
 
-def run_client(kind: str, place: str, go_on: str) -> ClientFigures:
+def run_client(kind: str, client: str, go_on: str) -> ClientFigures:
     """Repeat one kind of action until the file is deleted; return times and durations in milliseconds."""
-    act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(place))
+    act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(client))
     act()
     _say_ready()
     took: list[tuple[float, float]] = []
@@ -267,7 +267,7 @@ def _say_ready() -> None:
     sys.stdout.flush()
 
 
-def _sign_in(place: int) -> Callable[[], None]:
+def _sign_in(client: int) -> Callable[[], None]:
     """Return a function that signs the next person in; no person repeats within the lifetime of a code."""
     from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
     from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
@@ -275,19 +275,19 @@ def _sign_in(place: int) -> Callable[[], None]:
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
     secret = factors.open_secret(Operator.objects.get(username="bench-0").totp_secret)
-    names = [f"bench-{number}" for number in range(PEOPLE) if number % 2 == place % 2]
+    names = [f"bench-{number}" for number in range(PEOPLE) if number % 2 == client % 2]
     turn = [0]
 
     def act() -> None:
         turn[0] += 1
         code = totp.totp_code(secret, clock.unix() // 30)
-        name, address = names[turn[0] % len(names)], f"10.{place}.{turn[0] // 250}.{turn[0] % 250}"
+        name, address = names[turn[0] % len(names)], f"10.{client}.{turn[0] // 250}.{turn[0] % 250}"
         people.sign_in(username=name, password=PASSWORD, code=code, address=address)
 
     return act
 
 
-def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]]":
+def _enrol(client: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]]":
     """Return a function that enrols the next device with a new token."""
     from devices.models import HardwareModel  # noqa: PLC0415  because of the set-up above
     from devices.proofs.claim import Shown  # noqa: PLC0415  because of the set-up above
@@ -301,7 +301,7 @@ def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]
     who, names = actors.system_actor("default", "bench"), count()
 
     def act() -> "tuple[Enrolled, EllipticCurvePrivateKey]":
-        name = f"bench-{place}-{next(names)}"
+        name = f"bench-{client}-{next(names)}"
         _, token = tokens.create(actor=who, hardware_model=model, device_name=name)
         csr, key = certificate_request(name)
         done = enrolment.enrol(domain=domain, shown=Shown(token), csr=parse_csr(csr), via="est")
@@ -310,7 +310,7 @@ def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]
     return act
 
 
-def _report(place: int) -> Callable[[], None]:
+def _report(client: int) -> Callable[[], None]:
     """Return a function that sends the next signed report of one device."""
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  because of the set-up above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  because of the set-up above
@@ -320,7 +320,7 @@ def _report(place: int) -> Callable[[], None]:
     from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
     from pki.kernel import cbor  # noqa: PLC0415  because of the set-up above
 
-    done, key = _enrol(place)()
+    done, key = _enrol(client)()
     certificate, sequence = bytes(done.certificate.der), [0]
     who = actors.device_actor("default", done.device.key)
 

@@ -9,8 +9,8 @@ from fleet.management.benches.rows import BenchRow
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes some minutes."""
-    with bench_installation() as made:
+    with bench_installation() as installation:
         inner: list[BenchRow] = json.loads(
-            made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
+            installation.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
         )
     return [*inner, *trust_models.run(), *trust_deltas.run()]

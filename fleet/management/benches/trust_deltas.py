@@ -53,17 +53,17 @@ def _of_the_corpus() -> list[BenchRow]:
 
 def _held_back() -> list[BenchRow]:
     """Compare what devices get with and without our own format, on pairs on which it was not tuned."""
-    found: list[dict[str, float]] = []
+    ratios: list[dict[str, float]] = []
     for name, pair in corpus.held_back_pairs(lambda said: sys.stderr.write(f"{said}\n")):
         sizes, _ = _sizes(*pair)
         theirs, common = _xdelta(*pair), min(sizes[one] for one in COMMON if one in sizes)
         of_three = min(common, sizes[patch.FORMAT])
         named = {"common": common, "own": sizes[patch.FORMAT], "three": of_three, "best": min(sizes.values())}
-        found.append({key: size / theirs for key, size in named.items()} | {"gain": of_three / common})
+        ratios.append({key: size / theirs for key, size in named.items()} | {"gain": of_three / common})
         sys.stderr.write(f"  {name}: {named}, xdelta3 {theirs}\n")
-    means = {key: _geometric(one[key] for one in found) for key in found[0]}
-    against = f"xdelta3 -9, {len(found)} pairs on which no format was tuned; reported only; {load_average()}"
-    gain = f"the same without {patch.FORMAT}, geometric mean of {len(found)} pairs on which no format was tuned"
+    means = {key: _geometric(one[key] for one in ratios) for key in ratios[0]}
+    against = f"xdelta3 -9, {len(ratios)} pairs on which no format was tuned; reported only; {load_average()}"
+    gain = f"the same without {patch.FORMAT}, geometric mean of {len(ratios)} pairs on which no format was tuned"
     return [
         bench_row(f"held-back pairs, bsdiff or zstd, {SHARE}", means["common"], "ratio", 1, against),
         bench_row(f"held-back pairs, {patch.FORMAT} alone, {SHARE}", means["own"], "ratio", 1, against),
@@ -74,7 +74,7 @@ def _held_back() -> list[BenchRow]:
 
 
 def _geometric(values: Iterable[float]) -> float:
-    known = [math.log(one) for one in values]
+    known = [math.log(value) for value in values]
     return math.exp(sum(known) / len(known))
 
 
@@ -85,10 +85,10 @@ def _sizes(old: bytes, new: bytes) -> tuple[Mapping[str, int], float]:
     for name, candidate in CANDIDATES.items():
         if max(len(old), len(new)) > candidate.most:
             continue
-        made = candidate.make(old, new)
-        if candidate.apply(old, made, len(new)) != new:
+        patch = candidate.make(old, new)
+        if candidate.apply(old, patch, len(new)) != new:
             raise AssertionError(name)
-        sizes[name] = len(made)
+        sizes[name] = len(patch)
     return sizes, time.perf_counter() - began
 
 

@@ -33,7 +33,7 @@ def main() -> None:
 
     django.setup()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from fleet.management.acts import provide_signer  # noqa: PLC0415  because of the set-up above
+    from fleet.management.command_support import provide_signer  # noqa: PLC0415  because of the set-up above
 
     with provide_signer(), tempfile.TemporaryDirectory() as folder:
         keys = _officers(Path(folder))
@@ -99,13 +99,13 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
     for path, text in listed:
         role = bin_of(targets.signed, path) if targets else None
         filled.setdefault(str(role), []).append(documents.ListedBundle(path, text))
-    made = {}
+    bins = {}
     for role, entries in filled.items():
         before = store.document(role)
         if before is not None:
-            made[role] = _signed(documents.unsigned_bin(before.signed, entries, 2, clock.now()), keys)
+            bins[role] = _signed(documents.unsigned_bin(before.signed, entries, 2, clock.now()), keys)
     domain = TrustDomain.objects.get(slug="default")
-    metadata.publish_metadata(domain=domain, given=made, bases=dict.fromkeys(made, 1))
+    metadata.publish_metadata(domain=domain, given=bins, bases=dict.fromkeys(bins, 1))
 
 
 def publish_one(folder: Path, path: str, document: bytes) -> None:
@@ -183,11 +183,13 @@ def _publishing(keys: list[Path]) -> BenchRow:
         before = store.document(role)
         if before is None:
             raise AssertionError(role)
-        made = _signed(documents.unsigned_bin(before.signed, [entry], before.signed.version + 1, clock.now()), keys)
+        signed_bin = _signed(
+            documents.unsigned_bin(before.signed, [entry], before.signed.version + 1, clock.now()), keys
+        )
         started = time.perf_counter()
         text = entry.document.decode()
         metadata.publish_metadata(
-            domain=domain, given={role: made}, bases={role: before.signed.version}, exhibits=[text]
+            domain=domain, given={role: signed_bin}, bases={role: before.signed.version}, exhibits=[text]
         )
         seconds.append(time.perf_counter() - started)
     against = "nothing; signatures of two officers verified, snapshot and timestamp by the signer, files synced"

@@ -37,9 +37,9 @@ def run() -> list[BenchRow]:
         script = ROOT / "fleet" / "management" / "benches" / "arena_peer.py"
         command = [sys.executable, str(script), str(folder), str(PARTS), str(SEED)]
         real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        judged = [_judged(folder / one, size) for one, size in real.items()]
-    errors, milliseconds = [(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
-    under = sum(arena_margin(one[0]) < one[1] for one in judged)
+        judged = [_judged(folder / path, size) for path, size in real.items()]
+    errors, milliseconds = [(result[0] - result[1]) / result[1] for result in judged], [result[2] for result in judged]
+    under = sum(arena_margin(result[0]) < result[1] for result in judged)
     against = (
         f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load_average()}"
     )

@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.acts import command_errors
+from fleet.management.command_support import command_errors
 from ota import blobs
 from ota.blobs import LocalBlobs
 from ota.services import storage

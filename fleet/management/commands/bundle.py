@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
+from fleet.management.command_support import add_filter_options, command_actor, command_errors, filter_of
 from ota.measuring import vectors
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             self.stdout.write(getattr(self, f"_{options['act']}")(command_actor(options["domain"]), options))
 
     def _trust(self, who: Actor, options: BundleOptions) -> str:
-        made = trust_keys.add(
+        key = trust_keys.add(
             actor=who,
             name=options["name"],
             format=options["format"],
@@ -94,8 +94,8 @@ class Command(BaseCommand):
             revocation=options["revocation"],
             pem=options["pem"].read_text(),
         )
-        said = f"{made.name} verifies {made.format} ({made.fingerprint[:16]}…)."
-        return f"{said}{self._warning(made)}"
+        said = f"{key.name} verifies {key.format} ({key.fingerprint[:16]}…)."
+        return f"{said}{self._warning(key)}"
 
     def _warning(self, key: TrustKey) -> str:
         """Return a warning, in red, if revoked signers of a key are not detected."""
@@ -124,7 +124,7 @@ class Command(BaseCommand):
     def _crl(self, who: Actor, options: BundleOptions) -> str:
         key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
         flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
-        told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
+        told = [f"  its signer was revoked: {bundle} — withdraw its release" for bundle in flagged]
         return "\n".join(["CRL registered.", *told])
 
     def _key(self, who: Actor, options: BundleOptions) -> TrustKey:
@@ -140,10 +140,10 @@ class Command(BaseCommand):
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != manifest]
         with contextlib.ExitStack() as stack:
             files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
-            made = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
-        checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
-        hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
-        return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
+            bundle = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
+        checks = [f"  {check['check']}: {check['outcome']} ({check['tool']})" for check in bundle.report]
+        hints = [f"  advice: {bundle.facts['advice']}"] if bundle.facts.get("advice") else []
+        return "\n".join([f"{bundle} is accepted: {bundle.public_id}", *checks, *hints])
 
     def _delete(self, who: Actor, options: BundleOptions) -> str:
         bundle = rows.get_bundle(actor=who, public_id=options["bundle"])
@@ -151,12 +151,12 @@ class Command(BaseCommand):
         return f"{bundle} deleted."
 
     def _composite(self, who: Actor, options: BundleOptions) -> str:
-        found = [rows.get_bundle(actor=who, public_id=one) for one in options["part"]]
+        parts = [rows.get_bundle(actor=who, public_id=public_id) for public_id in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
-        made = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
+        document = composites.write_composite(bundles=parts, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
-        (options["out"] / "bundle.json").write_bytes(made.manifest)
-        (options["out"] / composites.FILE).write_bytes(made.parts)
+        (options["out"] / "bundle.json").write_bytes(document.manifest)
+        (options["out"] / composites.FILE).write_bytes(document.parts)
         return f"{options['out']}: Upload it with `manage.py bundle upload`, then release it like any other bundle."
 
     def _golden(self, _who: Actor, options: BundleOptions) -> str:
@@ -173,10 +173,13 @@ class Command(BaseCommand):
 
     def _list(self, who: Actor, options: BundleOptions) -> str:
         wanted = filter_of(options, rows.BundleFilter)
-        found = [_told(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
+        bundle_rows = [_bundle_row(bundle) for bundle in rows.list_bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
-            return json.dumps(found, indent=1)
-        return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
+            return json.dumps(bundle_rows, indent=1)
+        return (
+            "\n".join(f"{row['id']}  {row['bundle']}  {row['format']}  {row['release']}" for row in bundle_rows)
+            or "None."
+        )
 
 
 def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:
@@ -220,7 +223,7 @@ def _for_authors(acts: "_Acts") -> None:
     )
 
 
-def _told(bundle: Bundle) -> dict[str, object]:
+def _bundle_row(bundle: Bundle) -> dict[str, object]:
     release = getattr(bundle, "release", None)
     return {
         "id": str(bundle.public_id),

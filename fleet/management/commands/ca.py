@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
 from devices.services import rollover
-from fleet.management.acts import command_actor, provide_signer
+from fleet.management.command_support import command_actor, provide_signer
 from ota.services import campaigns
 from pki import selectors
 from pki.kernel import files
@@ -111,19 +111,21 @@ class Command(BaseCommand):
 
 def _further(options: CaOptions) -> dict[str, object]:
     """Return what a campaign changes besides roots and address; a single empty value clears an option."""
-    found: dict[str, object] = {}
+    settings_by_name: dict[str, object] = {}
     for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
         if given is not None:
-            found[name] = [one for one in given if one]
+            settings_by_name[name] = [one for one in given if one]
     if options["secret"] is not None:
         pairs = [one.partition("=") for one in options["secret"] if one]
-        found["secrets"] = {name: base64.b64encode(Path(file).read_bytes()).decode() for name, _, file in pairs}
-    return found
+        settings_by_name["secrets"] = {
+            name: base64.b64encode(Path(file).read_bytes()).decode() for name, _, file in pairs
+        }
+    return settings_by_name
 
 
 def _campaign(who: Actor, options: CaOptions) -> str:
     wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
-    made = campaigns.write_anchors_bundle(
+    document = campaigns.write_anchors_bundle(
         actor=who,
         drop=frozenset(options["drop"]),
         wipe=wiped,
@@ -132,8 +134,8 @@ def _campaign(who: Actor, options: CaOptions) -> str:
     )
     folder = options["out"]
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_public(folder / "bundle.json", made.manifest)
-    files.write_public(folder / campaigns.FILE, made.config)
+    files.write_public(folder / "bundle.json", document.manifest)
+    files.write_public(folder / campaigns.FILE, document.config)
     return (
         f"Next: upload {folder}/bundle.json with {campaigns.FILE}, have two officers sign the release, and roll it out."
     )

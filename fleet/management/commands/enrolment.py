@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors
 from devices.services import approvals, expected, tokens
-from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
+from fleet.management.command_support import add_filter_options, command_actor, command_errors, filter_of
 from pki.kernel.actor import Actor
 from pki.kernel.plurals import number_of
 
@@ -85,17 +85,17 @@ class Command(BaseCommand):
 
     def _tokens(self, who: Actor, options: EnrolmentOptions) -> None:
         """Create all tokens or none: an invalid row ends the command before it prints anything."""
-        made = csv.writer(sys.stdout)
+        writer = csv.writer(sys.stdout)
         rows = [
             (row["device"], selectors.hardware_model(actor=who, name=row["hardware"]), row.get("profile") or "device")
             for row in _rows(options["file"])
         ]
-        made.writerow(["device", "token"])
+        writer.writerow(["device", "token"])
         for name, model, profile in rows:
             _, secret = tokens.create(
                 actor=who, hardware_model=model, device_name=name, days=options["days"], profile=profile
             )
-            made.writerow([name, secret])
+            writer.writerow([name, secret])
 
     def _expect(self, who: Actor, options: EnrolmentOptions) -> None:
         rows = _rows(options["file"])

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors
 from devices.services import hardware
-from fleet.management.acts import command_actor, command_errors
+from fleet.management.command_support import command_actor, command_errors
 from pki.kernel import strict_json
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
@@ -53,10 +53,10 @@ class Command(BaseCommand):
         with command_errors():
             if options["act"] == "register":
                 vendor, flash, arena = options["vendor"], options["flash_model"], options["arena"]
-                made = hardware.register_model(
+                model = hardware.register_model(
                     actor=who, name=options["name"], vendor=vendor, flash_model=flash, arena=arena
                 )
-                self.stdout.write(f"{made.name}  {made.class_id}")
+                self.stdout.write(f"{model.name}  {model.class_id}")
                 return
             if options["act"] == "runtime":
                 self.stdout.write(_described(who, options["name"], options["profile"]))
@@ -72,6 +72,6 @@ def _described(who: Actor, name: str, file: Path) -> str:
         msg = f"{file} is not valid JSON: {error}"
         raise CommandError(msg) from error
     model = selectors.hardware_model(actor=who, name=name)
-    made = hardware.set_runtime_profile(actor=who, model=model, profile=profile)
-    told = ", ".join(sorted(made.runtime)) or "nothing"
-    return f"{made.name}: runtime set to {told}."
+    changed = hardware.set_runtime_profile(actor=who, model=model, profile=profile)
+    told = ", ".join(sorted(changed.runtime)) or "nothing"
+    return f"{changed.name}: runtime set to {told}."

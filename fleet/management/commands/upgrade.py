@@ -4,7 +4,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from fleet.management.acts import command_actor
+from fleet.management.command_support import command_actor
 from pki.services import domains
 
 

@@ -184,8 +184,8 @@ def start_server(ground: QuickstartSetUp, processes: Processes, voice: Voice) ->
         ]
         with voice.step("create the first operator", "python manage.py operator create admin --role admin …"):
             _first_operator(processes, roles)
-        made = json.loads(processes.run("manage.py", "operator", "--json", "token", "admin", "--name", "quickstart"))
-        files.write_private(token_file, made["secret"].encode())
+        token = json.loads(processes.run("manage.py", "operator", "--json", "token", "admin", "--name", "quickstart"))
+        files.write_private(token_file, token["secret"].encode())
     with voice.step("start signer, worker, device gateway and operator server", "python manage.py serve"):
         processes.start("serve", "manage.py", "serve")
         rest = Rest(ground.operator_port, ground.anchor, token_file.read_text())

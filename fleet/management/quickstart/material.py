@@ -153,19 +153,19 @@ def _card(model: bytes) -> bytes:
     return json.dumps(document, indent=1).encode()
 
 
-def truncate_image(made: BundleFiles, folder: Path) -> BundleFiles:
+def truncate_image(bundle: BundleFiles, folder: Path) -> BundleFiles:
     """Return the same bundle with a truncated image and correct digests: the image's signature is invalid."""
-    name, path = next(iter(made.files.items()))
+    name, path = next(iter(bundle.files.items()))
     short = folder / f"cut-{name}"
     short.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    facts = {**made.facts, "version": "9.9.9", "files": [_file(name, short)]}
+    facts = {**bundle.facts, "version": "9.9.9", "files": [_file(name, short)]}
     return BundleFiles(json.dumps(facts).encode(), {name: short})
 
 
-def misfit_bundle(made: BundleFiles) -> BundleFiles:
+def misfit_bundle(bundle: BundleFiles) -> BundleFiles:
     """Return the model's bundle with target hardware that has too little memory."""
-    facts = {**made.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
-    return BundleFiles(json.dumps(facts).encode(), made.files)
+    facts = {**bundle.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
+    return BundleFiles(json.dumps(facts).encode(), bundle.files)
 
 
 def public_key(private: Path) -> str:
@@ -279,10 +279,10 @@ def _download(line: str, digest: str) -> Path:
         for path in Path(folder).iterdir():
             if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                 path.replace(CACHE / path.name)
-    found = _cached(digest)
-    if found is None:
+    cached = _cached(digest)
+    if cached is None:
         said = " ".join(done.stderr.strip().splitlines()[-2:])
         name = line.split(maxsplit=1)[0]
         msg = f"Download of {name} from the package index failed: {said}. Check the network and run the command again."
         raise UnavailableError(msg)
-    return found
+    return cached

@@ -137,20 +137,20 @@ def _secrets_of(*arguments: str) -> tuple[str, ...]:
     return handover.KINDS if arguments[:1] == ("manage.py",) else ()
 
 
-def free_port(wanted: int, host: str = "127.0.0.1") -> int:
+def free_port(preferred: int, host: str = "127.0.0.1") -> int:
     """Return the wanted port, or the next one that is free (TCP and UDP).
 
     Raises:
         UnavailableError: a hundred ports in a row are in use.
     """
-    for port in range(wanted, wanted + 100):
+    for port in range(preferred, preferred + 100):
         with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind((host, port))
                 datagrams.bind((host, port))
                 return port
-    msg = f"The ports {wanted} to {wanted + 99} are all in use. Set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
+    msg = f"The ports {preferred} to {preferred + 99} are all in use. Set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
     raise UnavailableError(msg)
 
 

@@ -46,33 +46,33 @@ def make_bundles(ground: QuickstartSetUp, archives: dict[str, Path], voice: Voic
     """Create the demo's bundles from the downloaded packages."""
     folder = ground.folder / "material"
     with voice.step("sign firmware with imgtool, and the model with its own key"):
-        made = {
+        bundles = {
             "old": build_firmware(ground.offline, folder, archives["uflash==1.1.0"], "1.1.0", 1),
             "new": build_firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
             "model": sign_model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
         }
-    return {**made, "cut": truncate_image(made["old"], folder), "misfit": misfit_bundle(made["model"])}
+    return {**bundles, "cut": truncate_image(bundles["old"], folder), "misfit": misfit_bundle(bundles["model"])}
 
 
-def show_refusals(rest: Rest, made: dict[str, BundleFiles], voice: Voice) -> list[str]:
+def show_refusals(rest: Rest, bundles: dict[str, BundleFiles], voice: Voice) -> list[str]:
     """Upload a truncated image and an incompatible model, which the server rejects; return the reasons."""
     reasons = []
     with voice.step("the server rejects a truncated image at upload"):
-        reasons.append(_refused(rest, made["cut"], release=False))
+        reasons.append(_refused(rest, bundles["cut"], release=False))
     voice.note(reasons[-1])
     with voice.step("the server rejects a model that is incompatible with its hardware, before officers sign"):
-        reasons.append(_refused(rest, made["misfit"], release=True))
+        reasons.append(_refused(rest, bundles["misfit"], release=True))
     voice.note(reasons[-1])
     return reasons
 
 
 def release_bundle(
-    rest: Rest, ground: QuickstartSetUp, processes: Processes, made: BundleFiles, voice: Voice
+    rest: Rest, ground: QuickstartSetUp, processes: Processes, source: BundleFiles, voice: Voice
 ) -> Published:
     """Upload a bundle, sign it with two of three officers' keys, publish it; completed steps are skipped."""
-    name = f"{made.facts['id']} {made.facts['version']}"
+    name = f"{source.facts['id']} {source.facts['version']}"
     with voice.step(f"upload, verify and inspect {name}", _curl(ground, "bundles", "-F manifest=@bundle.json …")):
-        bundle = rest.upload("/bundles", made.manifest, made.files)
+        bundle = rest.upload("/bundles", source.manifest, source.files)
     with voice.step(
         f"sign {name} with two officers' keys and publish it",
         "python -m fleet.officer sign --key offline/anna.key --root root.json --in prepared.json --out anna.json",
@@ -81,7 +81,7 @@ def release_bundle(
         if prepared["state"] != "published":
             _sign(rest, ground, processes, prepared["statement"])
             rest.post(f"/statements/{prepared['statement']}/publish")
-    return Published(prepared["id"], bundle["id"], made)
+    return Published(prepared["id"], bundle["id"], source)
 
 
 def _sign(rest: Rest, ground: QuickstartSetUp, processes: Processes, statement: str) -> None:
@@ -104,9 +104,9 @@ def _once(rest: Rest, path: str, facts: dict[str, object]) -> None:
         return
 
 
-def _refused(rest: Rest, made: BundleFiles, *, release: bool) -> str:
+def _refused(rest: Rest, source: BundleFiles, *, release: bool) -> str:
     try:
-        bundle = rest.upload("/bundles", made.manifest, made.files)
+        bundle = rest.upload("/bundles", source.manifest, source.files)
         if release:
             rest.post("/releases", {"bundle": bundle["id"]})
     except UnavailableError:  # no answer is not a refusal

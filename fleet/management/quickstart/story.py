@@ -164,13 +164,13 @@ def _news(rest: Rest, facts: RolloutRow) -> list[str]:
 def _tokens(rest: Rest, roles: Cast) -> dict[str, str]:
     """Create the missing tokens; enrolled devices need none."""
     there = {row["name"] for row in rest.all("/devices?limit=500") if row["enrolled_at"]}
-    made: dict[str, str] = {}
+    tokens: dict[str, str] = {}
     for number, kind in enumerate(KINDS):
         names = [name for name, own in roles.devices.items() if own == number and name not in there]
         if names:
             answer = rest.post("/enrolment-tokens", {"hardware": kind.name, "devices": names})
-            made |= {row["device"]: row["secret"] for row in answer["results"]}
-    return made
+            tokens |= {row["device"]: row["secret"] for row in answer["results"]}
+    return tokens
 
 
 def _device(ground: QuickstartSetUp, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, object]:

@@ -80,32 +80,32 @@ class OperationGroup:
 
 def grouped_operations(document: Json) -> list[OperationGroup]:
     """Return the operations of a document grouped by their first tag, in alphabetical order."""
-    found: defaultdict[str, list[Operation]] = defaultdict(list)
+    groups: defaultdict[str, list[Operation]] = defaultdict(list)
     for path, methods in document["paths"].items():
-        for method, one in methods.items():
-            found[one["tags"][0]].append(_operation(document, path, method, one))
-    return [OperationGroup(name, found[name]) for name in sorted(found)]
+        for method, operation in methods.items():
+            groups[operation["tags"][0]].append(_operation(document, path, method, operation))
+    return [OperationGroup(name, groups[name]) for name in sorted(groups)]
 
 
-def _operation(document: Json, path: str, method: str, one: Json) -> Operation:
-    content = one.get("requestBody", {}).get("content", {})
+def _operation(document: Json, path: str, method: str, operation: Json) -> Operation:
+    content = operation.get("requestBody", {}).get("content", {})
     body: Json = next(iter(content.values()), {})
-    status = next(code for code in one["responses"] if code.startswith("2"))
-    answer = one["responses"][status].get("content", {}).get("application/json", {})
-    roles = one["x-roles"]
+    status = next(code for code in operation["responses"] if code.startswith("2"))
+    answer = operation["responses"][status].get("content", {}).get("application/json", {})
+    roles = operation["x-roles"]
     return Operation(
-        anchor=one["operationId"].replace("_", "-"),
+        anchor=operation["operationId"].replace("_", "-"),
         method=method.upper(),
         path=path,
-        says=one["description"],
+        says=operation["description"],
         roles=() if "viewer" in roles else roles,
-        fields=[*_parameters(one), *_members(document, body)],
+        fields=[*_parameters(operation), *_members(document, body)],
         media=tuple(content),
         status=status,
         answer=_type_name(answer.get("schema", {})),
         example=json.dumps(_example(document, answer), indent=2, ensure_ascii=False) if answer else "",
-        refusals=[code for code in one["responses"] if not code.startswith("2")],
-        curl=_curl(document, path, method, one),
+        refusals=[code for code in operation["responses"] if not code.startswith("2")],
+        curl=_curl(document, path, method, operation),
     )
 
 
@@ -118,8 +118,8 @@ def _type_name(schema: Json) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2].removesuffix("Out")
 
 
-def _parameters(one: Json) -> Iterator[DocumentedField]:
-    for given in sorted(one.get("parameters", ()), key=lambda given: (given["in"] != "path", given["name"])):
+def _parameters(operation: Json) -> Iterator[DocumentedField]:
+    for given in sorted(operation.get("parameters", ()), key=lambda given: (given["in"] != "path", given["name"])):
         schema = given["schema"]
         says, usual = given.get("description", ""), schema.get("default", "")
         yield DocumentedField(given["name"], given["in"], _form(schema), says, given.get("required", False), str(usual))
@@ -158,10 +158,10 @@ def _form(schema: Json, document: Json | None = None) -> str:
     return ", ".join(words)
 
 
-def _curl(document: Json, path: str, method: str, one: Json) -> str:
+def _curl(document: Json, path: str, method: str, operation: Json) -> str:
     """Return a curl command that calls an operation with its example values."""
     query, headers = [], ['-H "Authorization: Bearer $MUSTER_TOKEN"']
-    for given in one.get("parameters", ()):
+    for given in operation.get("parameters", ()):
         if given["in"] == "path":
             path = path.replace("{" + given["name"] + "}", str(given["example"]))
         elif given["in"] == "header":
@@ -170,7 +170,7 @@ def _curl(document: Json, path: str, method: str, one: Json) -> str:
             query.append(f"{given['name']}={given['example']}")
     words = ["curl"] + (["-X", method.upper()] if method != "get" else [])
     words += headers
-    content = one.get("requestBody", {}).get("content", {})
+    content = operation.get("requestBody", {}).get("content", {})
     media_type, media = next(iter(content.items()), ("", {}))
     if media_type == "multipart/form-data":
         words += ["-F manifest=@bundle.json", "-F 'files=@app.bin;filename=app.bin'"]

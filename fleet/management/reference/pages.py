@@ -77,25 +77,32 @@ def _lines(groups: list[OperationGroup]) -> Iterator[str]:
             yield from _operation_lines(operation)
 
 
-def _operation_lines(one: Operation) -> Iterator[str]:
-    roles = " or ".join(one.roles) or "any role"
-    yield from ("", f"### {one.method} {one.path}", "", one.says.replace("``", "`"), "", f"Roles: {roles}.")
-    if one.fields:
+def _operation_lines(operation: Operation) -> Iterator[str]:
+    roles = " or ".join(operation.roles) or "any role"
+    yield from (
+        "",
+        f"### {operation.method} {operation.path}",
+        "",
+        operation.says.replace("``", "`"),
+        "",
+        f"Roles: {roles}.",
+    )
+    if operation.fields:
         yield from ("", "| Name | In | Description | Type | Default |", "|---|---|---|---|---|")
-        yield from (_row(field) for field in one.fields)
-    if one.media:
-        yield from ("", f"Body: {', '.join(f'`{media}`' for media in one.media)}.")
+        yield from (_row(field) for field in operation.fields)
+    if operation.media:
+        yield from ("", f"Body: {', '.join(f'`{media}`' for media in operation.media)}.")
     yield from (
         "",
         "```",
-        one.curl,
+        operation.curl,
         "```",
         "",
-        f"Response: {one.status}{f', {one.answer}' if one.answer else ', no body'}.",
+        f"Response: {operation.status}{f', {operation.answer}' if operation.answer else ', no body'}.",
     )
-    if one.example:
-        yield from ("", "```json", one.example, "```")
-    yield from ("", f"Errors: {', '.join(one.refusals)}.")
+    if operation.example:
+        yield from ("", "```json", operation.example, "```")
+    yield from ("", f"Errors: {', '.join(operation.refusals)}.")
 
 
 def _row(field: DocumentedField) -> str:

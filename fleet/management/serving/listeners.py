@@ -70,10 +70,10 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(1)
-        made = self.config.http_protocol_class
+        protocol_class = self.config.http_protocol_class
 
         def protocol() -> asyncio.Protocol:
-            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
+            return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
 
         self.servers = [AdmissionGate(sock, protocol, context) for sock in sockets]  # type: ignore[misc]  # it has the interface of a server
         self.started = True
@@ -175,14 +175,14 @@ def confine_listener() -> bool:
     folder = settings.FLEET_DIR
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
     places = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/urandom", "/proc/self")
-    system = [Path(place) for place in places]
+    system = [Path(path) for path in places]
     python = [Path(sys.prefix), Path(sys.base_prefix)]
     # Not `run`: with write access there, a process could replace the signer's socket. Not the temporary folder:
     # an installation may be inside it.
     written = [folder / name for name in ("db", "journal")]
     offered = [folder / name for name in ("blobs", "tuf", "status")]
-    for place in (*written, *offered):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (*written, *offered):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     confined = confine.landlock([*code, *system, *python, *offered], [*written, Path("/dev/null")])
     confine.drop_capabilities()
     if not confined:

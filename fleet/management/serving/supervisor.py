@@ -244,18 +244,18 @@ def bind_udp(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
     if kind is socket.SOCK_STREAM:  # with UDP, a second server would silently receive half of the datagrams
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
+        bound.bind((host, port))
     except OSError as error:
-        made.close()
+        bound.close()
         name = "UDP port" if kind is socket.SOCK_DGRAM else "Port"
         msg = f"{name} {port} on {host} is not available: {error.strerror}. Choose another port in fleet.env."
         raise UnavailableError(msg) from error
-    made.set_inheritable(True)
-    return made
+    bound.set_inheritable(True)
+    return bound
 
 
 def signer_running(folder: Path) -> Callable[[], None]:

@@ -150,24 +150,24 @@ def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
     if Targets.type not in request.documents:
         return []
     delegations = request.documents[Targets.type].signed.delegations
-    roles, wanted = delegations.succinct_roles if delegations else None, root.roles[Targets.type]
+    roles, role = delegations.succinct_roles if delegations else None, root.roles[Targets.type]
     same = delegations is not None and {keyid: key.to_dict() for keyid, key in delegations.keys.items()} == {
-        keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids
+        keyid: root.keys[keyid].to_dict() for keyid in role.keyids
     }
     named = roles is not None and roles.name_prefix == BIN_PREFIX and 0 < roles.bit_length <= MOST_BITS
-    if roles and named and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
+    if roles and named and same and set(roles.keyids) == set(role.keyids) and roles.threshold >= role.threshold:
         return []
     return ["It delegates the hash bins to keys that are not those of the officers of your TUF root."]
 
 
 def _rollback_faults(request: SigningRequest, seen: Mapping[str, int]) -> list[str]:
     """Return where a request builds on older metadata than this officer has seen. It could undo a withdrawal."""
-    found = []
+    faults = []
     for role in {*request.before, *request.documents}:
         base = request.before[role].signed.version if role in request.before else 0
         if base < seen.get(role, 0):
-            found.append(f"It builds on version {base} of {role}, but you have already seen version {seen[role]}.")
-    return sorted(found)
+            faults.append(f"It builds on version {base} of {role}, but you have already seen version {seen[role]}.")
+    return sorted(faults)
 
 
 def _floors_above_releases(request: SigningRequest, change: RequestedChange) -> list[str]:
@@ -216,9 +216,9 @@ def _floors_by_class(targets: Targets | None) -> dict[tuple[str, str], int]:
     Raises:
         InvalidError: a floor is malformed.
     """
-    found = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
+    floors = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
     try:
-        flat = {(component, one): floor for component, by in found.items() for one, floor in by.items()}
+        flat = {(component, one): floor for component, by in floors.items() for one, floor in by.items()}
     except AttributeError as error:
         msg = "Do not sign this request: a floor must be a positive integer by component and hardware class."
         raise InvalidError(msg) from error

@@ -41,8 +41,8 @@ def grant_role(*, actor: Actor, operator: Operator, role: str) -> None:
         msg = f"Unknown role. Use one of: {', '.join(Role)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        _, made = Grant.objects.get_or_create(operator=operator, role=role)
-        if made:
+        _, created = Grant.objects.get_or_create(operator=operator, role=role)
+        if created:
             thing = ("operator", operator.username)
             ledger.record(actor=actor, action="operator.role-granted", thing=thing, detail={"role": role})
             if role in links.SECURITY_ROLES:

@@ -68,7 +68,7 @@ def count_attempt(purpose: str, address: str, name: str = "") -> Attempt:
     now = clock.now()
     with transaction.atomic():
         for key, most in bounds.items():
-            row, made = Attempts.objects.get_or_create(key=key, defaults={"until": now + WINDOW})
+            row, created = Attempts.objects.get_or_create(key=key, defaults={"until": now + WINDOW})
             row = Attempts.objects.select_for_update().get(pk=row.pk)
             if row.until <= now:
                 row.count, row.until = 0, now + WINDOW
@@ -76,7 +76,7 @@ def count_attempt(purpose: str, address: str, name: str = "") -> Attempt:
                 raise _limited(int((row.until - now).total_seconds()) + 1)
             row.count += 1
             row.save()
-            if made:
+            if created:
                 _prune_rows()
     return Attempt(tuple(bounds))
 

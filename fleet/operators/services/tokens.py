@@ -37,14 +37,14 @@ def create(*, actor: Actor, operator: Operator, name: str, days: int | None = No
     """
     if actor.key != operator.username:
         _demand_own_roles(actor, operator)
-    wanted = USUAL_DAYS if days is None else days
-    if not 0 < wanted <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the database column has 60
+    lifetime = USUAL_DAYS if days is None else days
+    if not 0 < lifetime <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the database column has 60
         msg = f"A token needs a name of 1 to 60 characters and a validity of 1 to {MAX_DAYS} days."
         raise InvalidError(msg)
     secret = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
         parent = _creating_token(actor, operator)
-        expires = clock.now() + timedelta(days=wanted)
+        expires = clock.now() + timedelta(days=lifetime)
         if parent and expires > parent.expires_at:
             expires = _cut_expiry(parent, days)
         token = ApiToken.objects.create(

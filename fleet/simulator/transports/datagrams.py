@@ -61,14 +61,14 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, _addr: object) -> None:
         """Queue a received datagram; a socket that is not read loses datagrams."""
-        for one in self._in.passes(data):
+        for passed in self._in.passes(data):
             if not self._came.full():
-                self._came.put_nowait(one)
+                self._came.put_nowait(passed)
 
     async def send(self, datagram: bytes) -> None:
         """Send one datagram."""
-        for one in self._out.passes(datagram):
-            self._transport.sendto(one)
+        for passed in self._out.passes(datagram):
+            self._transport.sendto(passed)
 
     async def receive(self, until: float) -> bytes | None:
         """Return the next datagram, or None after the deadline (monotonic seconds)."""
@@ -91,5 +91,5 @@ async def open_datagrams(
 ) -> Datagrams:
     """Return a connected socket."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_datagram_endpoint(lambda: Datagrams(faults, source, played), remote_addr=address)
-    return made
+    _, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(faults, source, played), remote_addr=address)
+    return datagrams

@@ -48,8 +48,8 @@ class OscoreLine(CoapLine):
 
         async def receive(until: float) -> bytes | None:
             while (data := await line.receive(until)) is not None:
-                if (found := session.opened(data)) is not None:
-                    return found
+                if (opened := session.opened(data)) is not None:
+                    return opened
             return None
 
         try:

@@ -38,9 +38,9 @@ class ArchiveWindow:
     def read(self, size: int = -1, /) -> bytes:
         """Return up to so many bytes."""
         end = len(self._data) if size < 0 else self._at + size
-        found = bytes(self._data[self._at : end])
-        self._at += len(found)
-        return found
+        data = bytes(self._data[self._at : end])
+        self._at += len(data)
+        return data
 
 
 def unpack_cpio(data: bytes) -> list[ArchiveMember]:

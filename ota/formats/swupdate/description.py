@@ -358,6 +358,6 @@ def _text(setting: Setting, name: str) -> str:
     return setting.value
 
 
-def listed_members(found: list[Selection]) -> Iterator[SectionEntry]:
+def listed_members(selections: list[Selection]) -> Iterator[SectionEntry]:
     """Yield each use of each member, in all selections together, once."""
-    yield from dict.fromkeys(entry for one in found for entry in one.entries)
+    yield from dict.fromkeys(entry for selection in selections for entry in selection.entries)

@@ -80,7 +80,7 @@ def _tokens(text: str) -> list[LibconfigToken]:
     return tokens
 
 
-def _string(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
+def _string(text: str, at: int, line: int, tokens: list[LibconfigToken]) -> int:
     """Add a string to the tokens; strings that follow one another are one."""
     match = _STRING.match(text, at)
     if match is None:
@@ -88,12 +88,12 @@ def _string(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
     value = _ESCAPE.sub(lambda one: _unescaped(one, line), match[1])
     if any("\ud800" <= sign <= "\udfff" for sign in value):
         refuse_description("a string is not UTF-8. Write it in UTF-8.", line)
-    before = found[-1].setting if found else None
+    before = tokens[-1].setting if tokens else None
     if before is not None and before.kind == "string":
         line = before.line
         value = str(before.value) + value
-        found.pop()
-    found.append(LibconfigToken("value", line, setting=Setting("string", value, line)))
+        tokens.pop()
+    tokens.append(LibconfigToken("value", line, setting=Setting("string", value, line)))
     return match.end()
 
 
@@ -108,7 +108,7 @@ def _unescaped(match: "re.Match[str]", line: int) -> str:
     return chr(code)
 
 
-def _word(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
+def _word(text: str, at: int, line: int, tokens: list[LibconfigToken]) -> int:
     match = _TOKEN.match(text, at)
     if match is None:
         _demand_known(text, at, line)
@@ -116,15 +116,15 @@ def _word(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
     if match["name"]:
         word = match["name"].lower()
         truth = Setting("bool", word == "true", line) if word in {"true", "false"} else None
-        found.append(
+        tokens.append(
             LibconfigToken("value", line, setting=truth) if truth else LibconfigToken("name", line, match["name"])
         )
     elif match["sign"]:
-        found.append(LibconfigToken({":": "="}.get(match[0], match[0]), line))
+        tokens.append(LibconfigToken({":": "="}.get(match[0], match[0]), line))
     elif match["float"]:
-        found.append(LibconfigToken("value", line, setting=Setting("float", _float(match[0]), line)))
+        tokens.append(LibconfigToken("value", line, setting=Setting("float", _float(match[0]), line)))
     else:
-        found.append(LibconfigToken("value", line, setting=_number(match, line)))
+        tokens.append(LibconfigToken("value", line, setting=_number(match, line)))
     return match.end()
 
 

@@ -99,8 +99,8 @@ def follow_link(document: Setting, element: Setting, section: Path) -> Section:
     Raises:
         RefusedBundleError: it leads nowhere.
     """
-    found = _follow(document, _target(element, section))
-    return found or _broken(element)
+    followed = _follow(document, _target(element, section))
+    return followed or _broken(element)
 
 
 def _follow(document: Setting, path: Path) -> Section | None:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from tests.architecture.sources import FLOORS, ROOT
+from tests.architecture.sources import LAYERS, ROOT
 
 #: of all processes of this machine: the monotonic clock is one
 now = time.monotonic_ns
@@ -72,4 +72,4 @@ def name_of(code):
     return f"{path[len(str(ROOT)) + 1 :]}: {code.co_qualname}"
 
 
-PREFIXES = tuple(f"{ROOT}/{floor}/" for floor in FLOORS)
+PREFIXES = tuple(f"{ROOT}/{layer}/" for layer in LAYERS)

@@ -24,10 +24,10 @@ class Enrolled(Agent):
 
     enrolled, public_id = True, DEVICE
 
-    def _line(self):
-        if self._lines._daily is None:
-            self._lines._daily = Transport(self.settings.server, None)
-        return self._lines._daily
+    def _server(self):
+        if self._connections._regular is None:
+            self._connections._regular = Transport(self.settings.server, None)
+        return self._connections._regular
 
 
 @pytest.fixture

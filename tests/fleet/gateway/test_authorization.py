@@ -31,7 +31,7 @@ def test_an_enrolment_with_a_malformed_authorization_is_refused(workshop, operat
     headers = {"authorization": field, "content-type": "application/pkcs10"}
     body = base64.b64encode(csr("malformed")[0])
     request = DeviceRequest(TransportPeer(), "POST", f"/.well-known/est/{operation}", host, host, body, headers)
-    assert answer_request(request, http.DIALECTS).outcome in {ResponseOutcome.INVALID, ResponseOutcome.UNAUTHENTICATED}
+    assert answer_request(request, http.ADAPTERS).outcome in {ResponseOutcome.INVALID, ResponseOutcome.UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -109,7 +109,7 @@ def test_a_revoked_certificate_is_refused_on_an_open_connection_at_once(story, t
     assert agent.step() > 0
     key = story.device("gateway-revoked")["id"]
     fingerprint = story.rest.get(f"/certificates?device={key}")["results"][0]["fingerprint"]
-    line = agent._line()
+    line = agent._server()
     story.rest.post(f"/certificates/{fingerprint}/revoke", {"reason": "keyCompromise"})
     with pytest.raises(AnswerError) as refused:
         line.call("POST", "/v1/poll", cbor2.dumps({}), CBOR)

@@ -17,7 +17,7 @@ from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
 REFUSAL = "The device is quarantined. It can use only the resources for its repair."
-TRANSPORTS = {"HTTPS": http.DIALECTS, "CoAP": listener.DIALECTS}
+TRANSPORTS = {"HTTPS": http.ADAPTERS, "CoAP": listener.ADAPTERS}
 BATCH = json.dumps({"seq": 1, "metrics": {}}).encode()
 RENEWAL = csr("dev-1")[0]
 #: transport, method, path, body

@@ -254,7 +254,7 @@ class Driver:
             request = self._request(route, case, caller)
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
-        reply = protocol.answer_request(request, http.DIALECTS)
+        reply = protocol.answer_request(request, http.ADAPTERS)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 
     def _coap(self, route, case, caller):
@@ -278,7 +278,7 @@ class Driver:
             )
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
-        reply = protocol.answer_request(asked, coap_listener.DIALECTS)
+        reply = protocol.answer_request(asked, coap_listener.ADAPTERS)
         mapping.convert_reply(asked, reply)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 

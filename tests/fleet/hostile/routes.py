@@ -7,9 +7,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from fleet.gateway import device_api_v1
 from fleet.gateway import status as listener
-from fleet.gateway.ddi import dialect as ddi
+from fleet.gateway.ddi import adapter as ddi
+from fleet.gateway.est import adapter as est
 from fleet.gateway.est import coaps
-from fleet.gateway.est import dialect as est
 
 #: good fields of the device protocol, by resource
 NATIVE = {

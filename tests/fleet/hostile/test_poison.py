@@ -23,7 +23,7 @@ def call(fleet, method, path, body):
     asked = DeviceRequest(
         peer, method, f"{base}{path}", "localhost", "localhost", body, {"content-type": "application/json"}
     )
-    return protocol.answer_request(asked, http.DIALECTS)
+    return protocol.answer_request(asked, http.ADAPTERS)
 
 
 @regression("B2", "NUL, lone surrogates, directions and overlong text in DDI configData and feedback")

@@ -150,8 +150,8 @@ def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
     first, second = [one for one, place in zip(versions, places, strict=True) if places.count(place) > 1][:2]
     server.workshop.release(server.workshop.bundle(first))
     value = server.release(second)
-    kin = list(bin_in(value, "before")["targets"])
-    for change in (lambda found: found.pop(kin[0]), lambda found: found[kin[0]].update(length=9)):
+    same_bin = list(bin_in(value, "before")["targets"])
+    for change in (lambda found: found.pop(same_bin[0]), lambda found: found[same_bin[0]].update(length=9)):
         forged = json.loads(json.dumps(value))
         change(bin_in(forged)["targets"])
         with pytest.raises(InvalidError, match=r"removes app|changes app"):

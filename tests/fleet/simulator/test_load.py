@@ -35,14 +35,14 @@ def test_an_unknown_pack_is_named():
 class Stand:
     """Tokens for a few devices of a pack, and the command that lets them live."""
 
-    def __init__(self, story, folder, name, carrier, many=6):
+    def __init__(self, story, folder, name, transport, many=6):
         self.story, self.folder, self.pack = story, folder, packs.load_pack(name)
         found = [row for row in story.rest.get("/hardware-models")["results"] if row["name"] == self.pack.hardware]
         wish = {"name": self.pack.hardware, "vendor": self.pack.vendor}
         made = found[0] if found else story.rest.post("/hardware-models", wish)
         schema, form = json.dumps({"telemetry": self.pack.telemetry}).encode(), {"Content-Type": "application/json"}
         story.rest._call("PUT", f"/hardware-models/{made['id']}/telemetry", schema, form)
-        self.names = [f"{name}-{carrier}-{folder.name}-{number}" for number in range(many)]
+        self.names = [f"{name}-{transport}-{folder.name}-{number}" for number in range(many)]
         wish = {"hardware": self.pack.hardware, "devices": self.names}
         rows = story.rest.post("/enrolment-tokens", wish)["results"]
         with (folder / "tokens.csv").open("w", newline="") as file:
@@ -50,8 +50,8 @@ class Stand:
             writer.writerow(["device", "token"])
             writer.writerows([one, row["secret"]] for one, row in zip(self.names, rows, strict=True))
         self.command = [sys.executable, "-m", "fleet.simulator.load", "--server", story.server]
-        self.command += ["--anchor", story.anchor, "--tokens", folder / "tokens.csv", "--dir", folder / "crowd"]
-        self.command += ["--pack", name, "--carrier", carrier, "--coap-port", story.settings["FLEET_COAP_PORT"]]
+        self.command += ["--anchor", story.anchor, "--tokens", folder / "tokens.csv", "--dir", folder / "devices"]
+        self.command += ["--pack", name, "--transport", transport, "--coap-port", story.settings["FLEET_COAP_PORT"]]
 
     def run(self, *more):
         command = [str(one) for one in (*self.command, "--seed", 3, *more)]
@@ -62,24 +62,24 @@ class Stand:
 
 @pytest.mark.xdist_group("listeners")
 @pytest.mark.parametrize(
-    ("name", "carrier"), [*((name, "https") for name in packs.pack_names()), ("farm", "coaps"), ("factory", "oscore")]
+    ("name", "transport"), [*((name, "https") for name in packs.pack_names()), ("farm", "coaps"), ("factory", "oscore")]
 )
-def test_a_crowd_with_every_fault_lives_with_the_listener(story, tmp_path, name, carrier):
-    stand = Stand(story, tmp_path, name, carrier, many=6 if carrier == "https" else 20)
+def test_every_fault_leaves_the_listener_alive(story, tmp_path, name, transport):
+    stand = Stand(story, tmp_path, name, transport, many=6 if transport == "https" else 20)
     pack = stand.pack
     said = stand.run("--seconds", 8, "--poll", 0.3, "--faults", "all", "--json", tmp_path / "said.json")
     assert json.loads((tmp_path / "said.json").read_text()) == said
     answers = said["answers"]
     # Over datagrams a lost one costs seconds.
-    least = 50 if carrier == "https" else 10
+    least = 50 if transport == "https" else 10
     assert answers["poll 200"] > least, said
     assert answers["telemetry 204"] > least, said
     taken = {"poll 200", "telemetry 204", "telemetry 400", "repeated 204", "repeated 400", "forbidden 403"}
     # Of exchanges whose datagrams are lost on purpose, a few end without an answer on a busy machine.
-    unanswered = 0 if carrier == "https" else sum(answers.pop(f"{kind} 0", 0) for kind in ("poll", "telemetry"))
+    unanswered = 0 if transport == "https" else sum(answers.pop(f"{kind} 0", 0) for kind in ("poll", "telemetry"))
     assert unanswered <= sum(answers.values()) // 20, said
     assert set(answers) <= taken, said
-    if carrier != "https":
+    if transport != "https":
         assert {"loss", "repeat", "shuffle"} <= set(said["faults"]), said
     assert len(said["faults"]) >= 5, said
     assert ("forbidden 403" in answers) == bool(pack.forbidden), said
@@ -92,16 +92,22 @@ def test_a_crowd_with_every_fault_lives_with_the_listener(story, tmp_path, name,
 
 
 @pytest.mark.xdist_group("listeners")
-def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
+def test_an_interrupted_run_prints_its_summary(story, tmp_path):
     stand = Stand(story, tmp_path, "city", "https", many=2)
     command = [str(one) for one in (*stand.command, "--seconds", 60, "--poll", 0.2, "--faults", "pack")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: len(list((tmp_path / "crowd").glob("*.pem"))) == 2)
+    eventually(lambda: len(list((tmp_path / "devices").glob("*.pem"))) == 2)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     out, told = process.communicate(timeout=20)
     assert json.loads(out)["answers"]["poll 200"] > 2
     assert "interrupted" in told
+
+
+@pytest.mark.parametrize("option", ["--transport", "--carrier"])
+def test_the_transport_is_chosen_by_either_name(option):
+    given = ["--server", "https://a:1", "--anchor", "a", "--tokens", "t", "--dir", "d", option, "oscore"]
+    assert load._parser().parse_args(given).transport == "oscore"
 
 
 @pytest.mark.parametrize("name", packs.pack_names())

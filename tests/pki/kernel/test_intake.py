@@ -7,7 +7,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from fleet.gateway import codec
-from fleet.gateway.ddi import dialect
+from fleet.gateway.ddi import adapter
 from fleet.gateway.protocol import DeviceRequest, TransportPeer
 from fleet.officer.signing_requests.read import read_request
 from ota import sbom
@@ -44,7 +44,7 @@ PARSERS = {
     "canonical JSON": lambda: canonical.loads(b'{"a":1,"a":2}', max_bytes=100),
     "JSON": lambda: strict_json.read_json(b'[{"b":{"a":1,"\\u0061":2}}]', max_bytes=100),
     "JSON of foreign clients": lambda: strict_json.read_json(b'{"a":1,"a":2}', max_bytes=100, lenient=True),
-    "DDI": lambda: dialect._read(asked(b'{"data":{},"data":{}}')),
+    "DDI": lambda: adapter._read(asked(b'{"data":{},"data":{}}')),
     "device protocol in JSON": lambda: codec.decode_body(asked(b'{"a":1,"a":2}'), None),
     "device protocol in CBOR": lambda: codec.decode_body(asked(CBOR_TWICE, codec.CBOR), None),
     "CBOR": lambda: cbor.loads(CBOR_TWICE, max_bytes=100),

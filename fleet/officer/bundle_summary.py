@@ -82,8 +82,8 @@ def bundle_lines(value: BundleDocument) -> Iterator[str]:
 
 
 def _groups(value: BundleDocument) -> Iterator[str]:
-    for place, label in enumerate(value.get("fit", {}).get("labels", [])):
-        yield f"  label {place} is {label}"
+    for index, label in enumerate(value.get("fit", {}).get("labels", [])):
+        yield f"  label {index} is {label}"
     for name, words in _GROUPS.items():
         if name in value:
             said = (f"{key} {one}" for key, one in sorted(value[name].items()) if key != "labels")

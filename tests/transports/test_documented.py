@@ -41,7 +41,7 @@ def test_an_example_is_answered_as_documented(story, agent, example):
 
 def test_what_the_agent_sends_conforms_to_the_schema(agent):
     sent = []
-    line, real = agent._line(), agent._line().call
+    line, real = agent._server(), agent._server().call
 
     def call(method, path, body=None, headers=None):
         sent.append((path, body))

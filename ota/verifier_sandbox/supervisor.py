@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ota.verifier_sandbox import usage, walls
+from ota.verifier_sandbox import confinement, usage
 from ota.verifier_sandbox.bounds import Bounds
 from ota.verifier_sandbox.report import ChildReport
 from ota.verifier_sandbox.request import SandboxRequest
@@ -32,22 +32,22 @@ def run_child(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRe
     """
     report: ChildReport = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
     try:
-        around = walls.prepare_keeper(request.scratch)
+        around = confinement.prepare_supervisor(request.scratch)
     except OSError as error:
-        report["missing"] = [f"resources: {walls.ROOT} ({error.strerror})"]
+        report["missing"] = [f"resources: {confinement.ROOT} ({error.strerror})"]
         _write(report)
         return
     watched = Watched(request.scratch, around.user, _inodes(request), bounds)
     answer, complaint = os.memfd_create("answer"), os.memfd_create("complaint")
-    told, tell = os.pipe()
+    source, sink = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(told)
-        _be_child(request, bounds, work, around, (answer, complaint, tell))
-    os.close(tell)
+        os.close(source)
+        _be_child(request, bounds, work, around, (answer, complaint, sink))
+    os.close(sink)
     with suppress(OSError):
         os.setpgid(child, child)
-    report["holds"], report["missing"] = _told(told)
+    report["holds"], report["missing"] = _read_confinement(source)
     report["code"], report["end"] = _watch(child, request.seconds, watched)
     if not _end_all():
         report["end"] = "alive"
@@ -61,11 +61,11 @@ def _be_child(
     request: SandboxRequest,
     bounds: Bounds,
     work: Callable[[SandboxRequest], Mapping[str, object]],
-    around: walls.Surroundings,
+    around: confinement.Surroundings,
     outputs: tuple[int, int, int],
 ) -> None:
     """Shut this process in, say how, do the work, and end."""
-    answer, complaint, tell = outputs
+    answer, complaint, sink = outputs
     code = 1
     try:
         with suppress(OSError):
@@ -73,28 +73,28 @@ def _be_child(
         nothing = os.open("/dev/null", os.O_RDWR)
         for old, new in ((nothing, 0), (answer, 1), (complaint, 2)):
             os.dup2(old, new)
-        confinement = walls.confine_child(around, request, bounds)
-        os.write(tell, json.dumps({"holds": confinement.holds, "missing": confinement.missing}).encode())
-        os.close(tell)
-        if not confinement.missing:
+        confined = confinement.confine_child(around, request, bounds)
+        os.write(sink, json.dumps({"holds": confined.holds, "missing": confined.missing}).encode())
+        os.close(sink)
+        if not confined.missing:
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
             code = 0
-    except BaseException as error:  # noqa: BLE001  because this process must never continue as a keeper
+    except BaseException as error:  # noqa: BLE001  because this process must never continue as a supervisor
         with suppress(BaseException):
             os.write(2, f"{type(error).__name__}: {error}"[:500].encode(errors="replace"))
     finally:
         os._exit(code)
 
 
-def _told(told: int) -> tuple[dict[str, str], list[str]]:
+def _read_confinement(source: int) -> tuple[dict[str, str], list[str]]:
     """Return what the child said of its confinement before it opened anything: what holds, and what is missing."""
-    with os.fdopen(told, "rb") as stream:
+    with os.fdopen(source, "rb") as stream:
         data = stream.read()
     if not data:
         return {}, ["the child ended before it was confined"]
-    found = json.loads(data)
-    return found["holds"], found["missing"]
+    confined = json.loads(data)
+    return confined["holds"], confined["missing"]
 
 
 def _watch(child: int, seconds: float, watched: Watched) -> tuple[int, str]:

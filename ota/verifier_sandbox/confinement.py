@@ -17,11 +17,11 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl", "/d
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the keeper has prepared.
+    """What the supervisor has prepared.
 
     Args:
         isolated: the child begins namespaces of its own.
-        user: user id that the child becomes; 0 when the keeper is no root and the child keeps its own.
+        user: user id that the child becomes; 0 when the supervisor is no root and the child keeps its own.
         processes: limit on processes of the child's user.
     """
 
@@ -44,15 +44,15 @@ class Confinement:
 
     def note(self, what: str, mechanisms: Iterable[str], otherwise: str) -> None:
         """Keep the mechanisms of a property, or that there are none."""
-        found = ", ".join(mechanism for mechanism in mechanisms if mechanism)
-        if found:
-            self.holds[what] = found
+        text = ", ".join(mechanism for mechanism in mechanisms if mechanism)
+        if text:
+            self.holds[what] = text
         else:
             self.missing.append(f"{what}: {otherwise}")
 
 
-def prepare_keeper(scratch: Path) -> Surroundings:
-    """Prepare the keeper before it forks: orphans come to it, the next child begins new namespaces.
+def prepare_supervisor(scratch: Path) -> Surroundings:
+    """Prepare the supervisor before it forks: orphans come to it, the next child begins new namespaces.
 
     Raises:
         OSError: the scratch folder cannot be given to the child's user.
@@ -69,7 +69,7 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
     """Drop permanently every right that verification does not need.
 
     Args:
-        around: what the keeper has prepared.
+        around: what the supervisor has prepared.
         request: which artefacts may be read, and which folder may be written.
         bounds: what may be used.
     """
@@ -84,10 +84,10 @@ def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds)
         file_size=bounds.file_size,
         processes=around.processes,
     )
-    read = [Path(place) for place in (*_SYSTEM, sys.prefix, sys.base_prefix)]
+    read = [Path(path) for path in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     read += [request.given(name) for name in request.files]
     locked = confine.landlock(read, [request.scratch, Path("/dev/null")], network=False)
-    confine.allow_dumps()  # the last change of rights has taken it away, and the keeper counts what is open
+    confine.allow_dumps()  # the last change of rights has taken it away, and the supervisor counts what is open
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
     filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
@@ -104,21 +104,23 @@ def _give_up_rights(around: Surroundings) -> None:
             privileges.drop_every_capability()
 
 
-def _note(found: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:
+def _note(confinement: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:
     """Note which mechanism holds each property; without seccomp, local sockets and modes of files stay in reach."""
     spaces, filters = "own namespaces" if around.isolated else "", "seccomp" if filtered else ""
     no_filter = "the kernel or this processor has no system call filter (seccomp) that Muster can use"
     tcp = "Landlock" if version >= confine.NETWORK_SINCE else ""
-    found.note("network", [filters, spaces, tcp] if filtered else [], no_filter)
-    found.note("files", ["Landlock, seccomp"] if version and filtered else [], no_filter if version else _NO_LANDLOCK)
+    confinement.note("network", [filters, spaces, tcp] if filtered else [], no_filter)
+    confinement.note(
+        "files", ["Landlock, seccomp"] if version and filtered else [], no_filter if version else _NO_LANDLOCK
+    )
     groups = "subreaper and one process group (seccomp)" if filtered else ""
-    found.note("descendants", [spaces or groups], no_filter)
+    confinement.note("descendants", [spaces or groups], no_filter)
     scopes = "Landlock" if version >= confine.SCOPES_SINCE else ""
     user = "a user of its own" if around.user and os.getuid() == around.user else ""
-    found.note("signals", [spaces, user, scopes, filters], no_filter)
+    confinement.note("signals", [spaces, user, scopes, filters], no_filter)
     bound = "" if os.getuid() == 0 else ", ".join(("limits", user) if user else ("limits",))
-    found.note("resources", [bound], ROOT)
-    found.note("scratch", ["counted by the keeper"], "")
+    confinement.note("resources", [bound], ROOT)
+    confinement.note("scratch", ["counted by the supervisor"], "")
 
 
 _NO_LANDLOCK = "the kernel has no Landlock, or it is switched off (`lsm=` at boot, Linux 5.13 or later)"

@@ -1,4 +1,4 @@
-"""The reference agent over coaps://: the same agent, the same server, another carrier."""
+"""The reference agent over coaps://: the same agent, the same server, another transport."""
 
 import socket
 import threading
@@ -63,7 +63,7 @@ def test_a_download_goes_on_where_it_stopped(story, operator, agent, tmp_path):
     digest = hashlib.sha256(data).hexdigest()
     inactive.with_suffix(".part").write_bytes(data[:5000])
     inactive.with_suffix(".part-of").write_text(digest)
-    line = agent._line()
+    line = agent._server()
     chunks = list(line.stream(f"/v1/blob/{digest}", len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'}))
     assert {status for status, _ in chunks} == {206}
     assert b"".join(chunk for _, chunk in chunks) == data[5000:]
@@ -89,7 +89,7 @@ def test_it_reports_renews_obeys_and_syncs(story, agent):
     twin = story.rest.get(f"/devices/{key}/twin")
     assert (twin["reported"]["config"], twin["delta"]) == ({"sample_s": 7}, {})
     with pytest.raises(AnswerError) as refused:
-        agent._line().call("GET", "/v1/nothing")
+        agent._server().call("GET", "/v1/nothing")
     assert refused.value.status == 404
 
 
@@ -178,7 +178,7 @@ def test_loss_and_repetition_on_the_way_harm_nothing(story, agent):
         for _ in range(6):
             assert b"next" in line.call("GET", "/v1/poll").body
         root = line.call("GET", "/v1/metadata/1.root.json").body
-        assert root == agent._line().call("GET", "/v1/metadata/1.root.json").body
+        assert root == agent._server().call("GET", "/v1/metadata/1.root.json").body
         assert relay.lost > 2
     finally:
         line.close()

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tuf.api.metadata import Metadata, Root
 
-from fleet.officer import keys, metadata, rootlines
+from fleet.officer import keys, metadata, root_summary
 from ota.contract import root_keys
 from ota.services import metadata as repository
 from pki.kernel.errors import InvalidError
@@ -57,7 +57,7 @@ def test_what_a_next_root_changes_is_shown(published):
     keys.generate_key(published.folder, "dora")
     officers = [published.folder / f"{name}.pub.json" for name in ("anna", "bruno", "dora")]
     new = metadata.make_next_root(published.root, {}, officers).signed
-    lines = rootlines.root_lines(new, Metadata[Root].from_bytes(published.root).signed)
+    lines = root_summary.root_lines(new, Metadata[Root].from_bytes(published.root).signed)
     assert lines[0].startswith("ROOT version 1 -> 2, expires 20")
     dora, carla = (fingerprint(published.folder / f"{name}.pub.json") for name in ("dora", "carla"))
     assert lines.count(f"  dora: {dora}  ADDED") == 2
@@ -73,7 +73,7 @@ def test_a_root_with_unknown_fields_is_not_signed(published):
     ):
         change()
         with pytest.raises(InvalidError, match="unknown field"):
-            rootlines.root_lines(root, None)
+            root_summary.root_lines(root, None)
         root.unrecognized_fields.pop("x-other", None)
 
 

@@ -1,4 +1,4 @@
-"""Every resource over every carrier gives the same answer and the matching code: success, refusal and garbage."""
+"""Every resource over every transport gives the same answer and the matching code: success, refusal and garbage."""
 
 import json
 import re
@@ -66,7 +66,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def agent(story, tmp_path_factory):
-    return story.agent("carrier-device", tmp_path_factory.mktemp("carrier"))
+    return story.agent("transport-device", tmp_path_factory.mktemp("transport"))
 
 
 def plain(value):
@@ -112,7 +112,7 @@ def shown(said):
 @pytest.fixture(scope="module")
 def child(story, agent):
     """Return the address part by which the device speaks, as a gateway, for one behind it."""
-    body = {"name": "carrier-child", "hardware": "vib-node", "gateway": agent.settings.name}
+    body = {"name": "transport-child", "hardware": "vib-node", "gateway": agent.settings.name}
     return f"?for={story.rest.post('/devices', body)['id']}"
 
 
@@ -152,7 +152,7 @@ def test_a_child_has_its_own_twin_and_presence(story, agent, child):
 
 
 class Way:
-    """One way to say something: a carrier, and for whom the device speaks."""
+    """One way to say something: a transport, and for whom the device speaks."""
 
     def __init__(self, story, agent, folder, scheme, child):
         self.story, self.agent, self.scheme, self.child = story, agent, scheme, child
@@ -179,7 +179,7 @@ def test_what_changes_something_is_taken_alike(story, agent, child, tmp_path, sc
     way = Way(story, agent, tmp_path, scheme, child if speaks_for == "its child" else "")
     number = time.time_ns()
     hours = 1 + ["https", "coaps", "coaps+tcp"].index(scheme)
-    at = number // 1_000_000 - hours * 3_600_000  # a time of its own for each carrier
+    at = number // 1_000_000 - hours * 3_600_000  # a time of its own for each transport
     series = {"heap_free_b": {"at": at, "step": 1000, "values": [1.5, 2.5]}}
     assert way.say("POST", "/v1/telemetry", cbor2.dumps({"seq": number, "series": series})) == 204
     found = story.rest.get(f"/devices/{way.key}/telemetry?metric=heap_free_b&since={at}&until={at + 2000}")

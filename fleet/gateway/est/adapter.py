@@ -37,14 +37,14 @@ def answer_est(request: DeviceRequest) -> Reply | None:
         return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)
     if request.method != METHODS[operation]:
         return Reply(ResponseOutcome.NOT_ALLOWED, b"", "text/plain", {"allow": METHODS[operation]})
-    place = operations.parse_est_label(label, identity.domain_by_host, request.host)
+    est_label = operations.parse_est_label(label, identity.domain_by_host, request.host)
     return {
         "cacerts": _cacerts,
         "csrattrs": _csrattrs,
         "simpleenroll": _enrol,
         "simplereenroll": _reenrol,
         "serverkeygen": _keygen,
-    }[operation](request, place)
+    }[operation](request, est_label)
 
 
 def render_est_refusal(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
@@ -55,26 +55,26 @@ def render_est_refusal(_request: DeviceRequest, outcome: ResponseOutcome, error:
     return Reply(outcome, f"{error.detail}\n".encode(), PLAIN, headers)
 
 
-def _cacerts(_request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.est_cacerts(place), CERTS_ONLY)
+def _cacerts(_request: DeviceRequest, est_label: EstLabel) -> Reply:
+    return _base64(operations.est_cacerts(est_label), CERTS_ONLY)
 
 
-def _csrattrs(_request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.est_csrattrs(place), "application/csrattrs")
+def _csrattrs(_request: DeviceRequest, est_label: EstLabel) -> Reply:
+    return _base64(operations.est_csrattrs(est_label), "application/csrattrs")
 
 
-def _enrol(request: DeviceRequest, place: EstLabel) -> Reply:
-    issued = operations.enrol_device(place, request.peer, _secret(request), _csr(request))
+def _enrol(request: DeviceRequest, est_label: EstLabel) -> Reply:
+    issued = operations.enrol_device(est_label, request.peer, _secret(request), _csr(request))
     return _base64(issued.certificates, CERTS_ONLY, issued.device_id)
 
 
-def _reenrol(request: DeviceRequest, place: EstLabel) -> Reply:
-    return _base64(operations.est_reenrol(place, request, _csr(request)).certificates, CERTS_ONLY)
+def _reenrol(request: DeviceRequest, est_label: EstLabel) -> Reply:
+    return _base64(operations.est_reenrol(est_label, request, _csr(request)).certificates, CERTS_ONLY)
 
 
-def _keygen(request: DeviceRequest, place: EstLabel) -> Reply:
+def _keygen(request: DeviceRequest, est_label: EstLabel) -> Reply:
     """Return key and certificate as two parts (RFC 7030, 4.4.2)."""
-    issued = operations.est_keygen(place, request.peer, _secret(request), _csr(request))
+    issued = operations.est_keygen(est_label, request.peer, _secret(request), _csr(request))
     boundary = f"est-{secrets.token_hex(12)}"
     parts = [("application/pkcs8", issued.key), (CERTS_ONLY, issued.certificates)]
     text = "".join(

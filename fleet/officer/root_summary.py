@@ -39,9 +39,11 @@ def refuse_unshown_root(root: Root) -> None:
     """
     odd = [*(set(root.unrecognized_fields) - set(ONLINE_FIELDS.values()))]
     odd += [name for key in root.keys.values() for name in set(key.to_dict()) - _KEY_FIELDS]
-    for place in ONLINE_FIELDS.values():
-        field = root.unrecognized_fields.get(place, {})
-        odd += [f"{place}.{name}" for name in set(field) - _NAMED_FIELDS] if isinstance(field, dict) else [place]
+    for role_field in ONLINE_FIELDS.values():
+        field = root.unrecognized_fields.get(role_field, {})
+        odd += (
+            [f"{role_field}.{name}" for name in set(field) - _NAMED_FIELDS] if isinstance(field, dict) else [role_field]
+        )
     odd += [f"{role}.{name}" for role, one in root.roles.items() for name in one.unrecognized_fields]
     if odd:
         msg = f"The root has the unknown field {min(odd)[:60]!r}. Nothing was signed."
@@ -85,12 +87,12 @@ def role_holders(root: Root) -> Holders:
     holders: Holders = {}
     for role in (*PEOPLE, *ONLINE_ROLES):
         holders[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
-    for role, place in ONLINE_FIELDS.items():
-        field = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
+    for role, role_field in ONLINE_FIELDS.items():
+        field = root.unrecognized_fields.get(role_field, {"keys": {}, "keyids": []})
         try:
             holders[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
         except (KeyError, TypeError) as error:
-            msg = f"The field {place} of the root is malformed. Nothing was signed."
+            msg = f"The field {role_field} of the root is malformed. Nothing was signed."
             raise InvalidError(msg) from error
     return holders
 

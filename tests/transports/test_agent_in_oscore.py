@@ -11,9 +11,9 @@ from fleet.agent.agent import Agent
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.oscore import AHEAD
 from fleet.management.quickstart import material
-from tests.carriers.test_agent_over_coap import BOARD, Lossy, hears_at_once
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
+from tests.transports.test_agent_over_coap import BOARD, Lossy, hears_at_once
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 
@@ -54,7 +54,7 @@ def test_it_installs_reports_renews_obeys_and_syncs(story, operator, agent, tmp_
     story.rest.patch(f"/devices/{key}/twin", {"sample_s": 7}, {"If-Match": '"d0"'})
     eventually(lambda: agent.step() and agent.state.get("config"))
     with pytest.raises(AnswerError) as refused:
-        agent._line().call("GET", "/v1/nothing")
+        agent._server().call("GET", "/v1/nothing")
     assert refused.value.status == 404
 
 
@@ -70,14 +70,14 @@ def test_a_new_certificate_brings_a_new_context(agent):
 def test_the_context_outlives_the_agent_and_no_number_is_used_again(agent):
     agent.step()
     first = stored(agent)
-    used = agent._line()._line.session.context.sender_sequence_number
+    used = agent._server()._line.session.context.sender_sequence_number
     assert used <= first["next"] <= used + AHEAD
     assert (agent.settings.folder / "oscore.json").stat().st_mode & 0o77 == 0
     agent.close()
     again = Agent(agent.settings)
     again.step()
     assert stored(again)["client_id"] == first["client_id"]
-    assert again._line()._line.session.context.sender_sequence_number > first["next"], (
+    assert again._server()._line.session.context.sender_sequence_number > first["next"], (
         "what was written ahead is skipped"
     )
     again.close()
@@ -90,29 +90,29 @@ def test_a_context_that_the_server_has_taken_back_or_heard_further_is_replaced(s
     # An old copy of the disk: its numbers were used already.
     path = agent.settings.folder / "oscore.json"
     path.write_text(json.dumps({**first, "next": 0}))
-    assert b"next" in agent._line().call("GET", "/v1/poll").body
+    assert b"next" in agent._server().call("GET", "/v1/poll").body
     assert stored(agent)["client_id"] != first["client_id"]
     # One that the server has never heard of.
     agent.close()
     path.write_text(json.dumps({**stored(agent), "client_id": "0102030405"}))
-    assert b"next" in agent._line().call("GET", "/v1/poll").body
+    assert b"next" in agent._server().call("GET", "/v1/poll").body
     assert stored(agent)["client_id"] not in {first["client_id"], "0102030405"}
     # And one that is no context at all.
     agent.close()
     path.write_text("{}")
-    assert b"next" in agent._line().call("GET", "/v1/poll").body
+    assert b"next" in agent._server().call("GET", "/v1/poll").body
 
 
 def test_loss_and_repetition_on_the_way_harm_nothing(agent):
     agent.step()
-    plain = agent._line().call("GET", "/v1/metadata/1.root.json").body
+    plain = agent._server().call("GET", "/v1/metadata/1.root.json").body
     relay, path = Lossy(stored(agent)["port"]), agent.settings.folder / "oscore.json"
     agent.close()
     path.write_text(json.dumps({**stored(agent), "port": relay.front.getsockname()[1]}))
     try:
         for _ in range(6):
-            assert b"next" in agent._line().call("GET", "/v1/poll").body
-        assert agent._line().call("GET", "/v1/metadata/1.root.json").body == plain
+            assert b"next" in agent._server().call("GET", "/v1/poll").body
+        assert agent._server().call("GET", "/v1/metadata/1.root.json").body == plain
         assert relay.lost > 2
     finally:
         agent.close()
@@ -131,7 +131,7 @@ def test_a_revoked_device_gets_no_answer_and_no_new_context(story, agent):
 
     def refused():
         try:
-            agent._line().call("GET", "/v1/poll")
+            agent._server().call("GET", "/v1/poll")
         except (TransportError, AnswerError) as error:
             return str(error)
         return ""
