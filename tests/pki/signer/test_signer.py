@@ -265,7 +265,7 @@ def test_the_signer_never_signs_two_ledgers_of_one_size(line, online, domain):
         sign(line, "work", "head", **head(domain, 1, 2))
     begun = {"domain": domain.slug, "lost_epoch": 0, "lost_size": 5, "lost_root": "0" * 64}
     for epoch in (0, True, 2000):
-        with pytest.raises(InvalidError, match="must begin an epoch"):
+        with pytest.raises(InvalidError, match="must begin epoch"):
             sign(line, "admin", "restore", **begun, epoch=epoch, at=now())
     with pytest.raises(DeniedError):
         sign(line, "work", "restore", **begun, epoch=1, at=now())
