@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from django.db import transaction
+from django.db.models import Q
 
 from devices import query
 from devices.models import Device, Group, GroupMember
@@ -28,7 +29,7 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
     if not _NAME.fullmatch(name):
         msg = "A group's name must have 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
         raise InvalidError(msg)
-    query.parse_query(query_text)
+    query.parse_query(query_text, Q(domain__slug=actor.domain))
     with transaction.atomic():
         domain = domain_of(actor.domain)
         made, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})
