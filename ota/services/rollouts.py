@@ -15,7 +15,7 @@ from ota.selectors.participants import Participants
 from ota.selectors.status_counts import count_by_wave
 from ota.services import rollout_steps
 from pki.kernel import actor as actors
-from pki.kernel import clock
+from pki.kernel import clock, ids
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, require_action, require_on
@@ -177,6 +177,7 @@ def _demand_sense(name: str, release: Release) -> None:
     if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
         msg = "A rollout needs a name of at most 100 characters."
         raise InvalidError(msg)
+    ids.check_not_uuid(name)
     if release.state != Release.State.PUBLISHED:
         msg = "Only a published release can be rolled out. Two officers must sign it first."
         raise ConflictError(msg)
