@@ -42,7 +42,7 @@ def create(
     return _make(actor, hardware_model, device_name, days, profile=profile)
 
 
-def create_many(
+def create_tokens(
     *, actor: Actor, hardware_model: HardwareModel, device_names: Sequence[str], days: int, profile: str
 ) -> list[tuple[EnrolmentToken, str]]:
     """Create one token for each name and return them with their secrets; if one cannot be created, none is.

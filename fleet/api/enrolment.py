@@ -161,7 +161,7 @@ class EnrolmentTokensView(View):
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         names = given["devices"] or [""] * given["count"]
         further = {"days": given["days"], "profile": given["profile"]}
-        made = tokens.create_many(actor=who, hardware_model=model, device_names=names, **further)
+        made = tokens.create_tokens(actor=who, hardware_model=model, device_names=names, **further)
         rows = [{"id": str(token.public_id), "device": token.device_name, "secret": secret} for token, secret in made]
         return Response({"results": rows}, status=status.HTTP_201_CREATED)
 

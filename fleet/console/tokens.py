@@ -13,6 +13,7 @@ from devices import selectors
 from devices.models import EnrolmentToken, HardwareModel
 from devices.names import check_name
 from devices.services import tokens
+from fleet.console.lists import PAGE, check_parameters
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from pki import selectors as ground
@@ -25,6 +26,7 @@ MOST = 200
 @page_view
 def token_list(request: HttpRequest) -> HttpResponse:
     """List enrolment tokens, with a form that creates new ones."""
+    check_parameters(request, *PAGE)
     who = page_actor(request)
     context = {
         **cut_page(request, selectors.list_tokens(actor=who)),
@@ -80,7 +82,7 @@ def _wanted(request: HttpRequest) -> Wanted:
 
 
 def _make(request: HttpRequest, wanted: Wanted) -> list[tuple[EnrolmentToken, str]]:
-    return tokens.create_many(
+    return tokens.create_tokens(
         actor=page_actor(request),
         hardware_model=wanted.hardware,
         device_names=wanted.names,

@@ -46,8 +46,8 @@ def test_many_tokens_are_made_together_or_not_at_all(domain, hardware_model):
     by = person(domain, "operator")
     further = {"actor": by, "hardware_model": hardware_model, "days": 7, "profile": "device"}
     with pytest.raises(InvalidError, match="device name"):
-        tokens.create_many(device_names=["a", "b", ".hidden"], **further)
+        tokens.create_tokens(device_names=["a", "b", ".hidden"], **further)
     assert not EnrolmentToken.objects.exists()
-    made = tokens.create_many(device_names=["a", "b", ""], **further)
+    made = tokens.create_tokens(device_names=["a", "b", ""], **further)
     assert [token.device_name for token, _ in made] == ["a", "b", ""]
     assert len({secret for _, secret in made}) == 3
