@@ -4,6 +4,7 @@ import hashlib
 import re
 
 from pki.kernel.errors import InvalidError
+from pki.kernel.ids import check_not_uuid
 
 MOST = 64
 #: a tag: a plain word, the same in every database, URL and query
@@ -23,6 +24,7 @@ def check_name(name: str, *, empty: bool = False) -> None:
     if len(name) > MOST or not allowed or (not name and not empty) or name.startswith("."):
         msg = "A device name must have 1 to 64 letters, digits, hyphens, dots and underscores."
         raise InvalidError(msg)
+    check_not_uuid(name)
 
 
 def secret_hash(secret: str) -> str:

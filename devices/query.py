@@ -16,8 +16,9 @@ from django.db.models import Q, TextField, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
-from devices.models import Device, GroupMember
-from devices.names import TAG
+from devices.models import Device, Group, GroupMember
+from devices.names import AUDIENCES, TAG
+from devices.query_names import REFERENCES
 from pki.kernel.errors import InvalidError
 from pki.models.json_members import HoldsWord, member_of
 
@@ -54,6 +55,13 @@ def _state(value: str) -> str:
     return value
 
 
+def _audience(value: str) -> str:
+    if value not in AUDIENCES:
+        msg = f"`audience` must be one of: {', '.join(AUDIENCES)}."
+        raise InvalidError(msg)
+    return value
+
+
 def _day(value: str) -> str:
     try:
         return date.fromisoformat(value).isoformat()
@@ -69,7 +77,7 @@ FIELDS = {
     "vendor": Field("hardware_model__vendor", TEXT, "The vendor of its hardware model."),
     "site": Field("site", TEXT, "Where it is installed."),
     "owner": Field("owner", TEXT, "Who owns it."),
-    "audience": Field("audience", EXACT, "Its audience: lab, canary or production."),
+    "audience": Field("audience", EXACT, "Its audience: lab, canary or production.", _audience),
     "state": Field("state", EXACT, "The device's lifecycle state.", _state),
     "gateway": Field("parent__name", TEXT, "The gateway that it connects through."),
     "enrolled": Field("enrolled_at__date", DAYS, "The date on which it enrolled, UTC.", _day),
@@ -92,11 +100,16 @@ def field_table() -> list[str]:
     return lines + [f"| `{name}` | {says} | {form} |" for name, (form, says) in FURTHER.items()]
 
 
-def parse_query(text: str) -> Q:
+def parse_query(text: str, within: Q) -> Q:
     """Return the condition that a query says; an empty query is every device.
 
+    Args:
+        text: the query.
+        within: the condition that a row belongs to the domain; groups, hardware models and gateways are looked up
+            there. The devices themselves are not limited to it.
+
     Raises:
-        InvalidError: it is not a query; the message says where, and what is expected there.
+        InvalidError: it is not a query, or it names something unknown; the message says where, and what is expected.
     """
     if len(text) > LONGEST:
         msg = f"The query has {len(text)} characters; the maximum is {LONGEST}."
@@ -106,7 +119,7 @@ def parse_query(text: str) -> Q:
         raise InvalidError(msg)
     if not text.strip():
         return Q()
-    return _QueryParser(list(_tokens(text))).whole()
+    return _QueryParser(list(_tokens(text)), within).whole()
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -123,7 +136,8 @@ def _tokens(text: str) -> Iterator[str]:
 class _QueryParser:
     """Reads tokens by recursive descent."""
 
-    def __init__(self, tokens: list[str]) -> None:
+    def __init__(self, tokens: list[str], within: Q) -> None:
+        self._within = within
         self._tokens, self._at, self._tests, self._depth = tokens, 0, 0, 0
 
     def whole(self) -> Q:
@@ -200,8 +214,11 @@ class _QueryParser:
             msg = f"{name} must be followed by one of: {' '.join(sorted(field.operators))}."
             raise InvalidError(msg)
         values = [field.check(value) for value in (self._values() if operator == "in" else [self._value()])]
+        if name in REFERENCES and operator != "~":
+            REFERENCES[name](values, self._within)
         if name == "group":
-            condition = Q(pk__in=GroupMember.objects.filter(group__name__in=values).values("device_id"))
+            groups = Group.objects.filter(self._within, name__in=values).values("pk")
+            condition = Q(pk__in=GroupMember.objects.filter(group__in=groups).values("device_id"))
         elif name == "tag":
             condition = _tagged(values)
         elif operator == "~":

@@ -79,7 +79,6 @@ __all__ = [
     "listed_incidents",
     "members_of",
     "presence_of",
-    "presences",
     "read_behaviour",
     "read_series",
     "reported_heads",

@@ -13,7 +13,7 @@ from devices.models import Device, Group, GroupMember, HardwareModel, Twin
 from devices.name_search import MOST, name_holds, one_of_few
 from devices.query import FIELDS, FURTHER
 from pki.kernel.actor import Actor
-from pki.kernel.errors import NotFoundError
+from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.filters import choice_field, query_text, reference_field, text_field, yes_no
 from pki.kernel.permissions import Action, permitted_rows
 from pki.selectors.finding import named_rows, one_by_id, one_referred, one_row, rows_of_domain
@@ -51,7 +51,7 @@ def list_devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> Quer
     if wanted.quarantined:
         rows = rows.filter(quarantined_at__isnull=wanted.quarantined != "yes")
     if wanted.query:
-        rows = rows.filter(query.parse_query(wanted.query))
+        rows = rows.filter(query.parse_query(wanted.query, Q(domain__slug=actor.domain)))
     if wanted.group:
         rows = rows.filter(members_of(one_referred(list_groups(actor=actor), wanted.group, "group")))
     return rows
@@ -148,9 +148,13 @@ def get_group(*, actor: Actor, public_id: str | UUID) -> Group:
 
 
 def members_of(group: Group) -> Q:
-    """Return the condition that a device belongs to a group now."""
+    """Return the condition that a device belongs to a group now.
+
+    Raises:
+        InvalidError: its query names something that no longer exists.
+    """
     if group.query:
-        return query.parse_query(group.query)
+        return _selected_by(group)
     members = GroupMember.objects.filter(group=group)
     if connection.vendor == "sqlite":
         # SQLite does not know that they are few, and would search the names of all devices for them.
@@ -158,6 +162,14 @@ def members_of(group: Group) -> Q:
         if len(few) <= MOST:
             return one_of_few(few)
     return Q(pk__in=members.values("device_id"))
+
+
+def _selected_by(group: Group) -> Q:
+    try:
+        return query.parse_query(group.query, Q(domain=group.domain_id))
+    except InvalidError as error:
+        msg = f"Group {group.name!r} selects no devices, because its query is no longer valid: {error.detail}"
+        raise InvalidError(msg) from error
 
 
 def reported_heads(*, actor: Actor) -> Iterator[tuple[str, list[int | str]]]:

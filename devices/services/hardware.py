@@ -7,6 +7,7 @@ from django.db import transaction
 
 from devices import metrics, runtime
 from devices.models import HardwareModel
+from pki.kernel import ids
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, permitted_rows, pick_one, require_action
@@ -31,6 +32,7 @@ def register_model(*, actor: Actor, name: str, vendor: str, flash_model: int = 0
     if not 0 < len(name) <= 60 or not name.isprintable() or not vendor:  # noqa: PLR2004  because the column has 60
         msg = "A hardware model needs a printable name of at most 60 characters and a vendor domain."
         raise InvalidError(msg)
+    ids.check_not_uuid(name)
     if flash_model < 0 or arena < 0:
         msg = "Flash and arena must be numbers of bytes, 0 or more."
         raise InvalidError(msg)

@@ -28,6 +28,7 @@ from devices.models import Device, Presence
 from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.models import TrustDomain
+from pki.selectors import list_domains
 
 #: devices that one commit changes
 BATCH = 1000
@@ -36,10 +37,11 @@ PAUSE_S = 0.005
 _Contacts: TypeAlias = "QuerySet[Presence, Presence]"
 
 
-def keep_presence(*, domain: TrustDomain) -> int:
-    """Update the presence words of all domains, and add up this domain's counts; return how many words changed."""
+def keep_presence() -> int:
+    """Update the presence words of all domains, and add up the counts of each; return how many words changed."""
     changed = sweep_presence()
-    fleet_counts.fold_counts(domain=domain)
+    for domain in list_domains():
+        fleet_counts.fold_counts(domain=domain)
     return changed
 
 

@@ -1,6 +1,7 @@
 """Make and withdraw one-time enrolment tokens."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
@@ -39,6 +40,26 @@ def create(
     check_name(device_name, empty=True)
     profiles.profile_of(actor.domain, profile)
     return _make(actor, hardware_model, device_name, days, profile=profile)
+
+
+def create_tokens(
+    *, actor: Actor, hardware_model: HardwareModel, device_names: Sequence[str], days: int, profile: str
+) -> list[tuple[EnrolmentToken, str]]:
+    """Create one token for each name and return them with their secrets; if one cannot be created, none is.
+
+    Args:
+        actor: a security officer or an operator.
+        hardware_model: the only kind of device that they enrol.
+        device_names: one name for each token; empty names leave the name to the request.
+        days: their validity.
+        profile: of the certificates that the devices get.
+    """
+    require_action(actor, Action.CREATE_ENROLMENT_TOKEN)
+    with transaction.atomic():
+        return [
+            create(actor=actor, hardware_model=hardware_model, device_name=name, days=days, profile=profile)
+            for name in device_names
+        ]
 
 
 def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[EnrolmentToken, str]:

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from pki.kernel import intake
 from pki.kernel.errors import InvalidError
-from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
+from pki.kernel.filters import NoFilter, parse_filter
 
 #: query parameters of every list, in addition to its filter
 PAGE_PARAMETERS = ("limit", "cursor", "count")
@@ -174,14 +174,16 @@ class View(APIView):
         shape, further = getattr(handler, "query_shape", NoFilter), getattr(handler, "query_further", ())
         given = dict(request.query_params.lists())
         self.asked = parse_filter(shape, given, further)
-        _refuse_empty(given, criteria_of(shape))
+        _refuse_empty(given)
 
 
-def _refuse_empty(given: Mapping[str, Sequence[str]], known: Mapping[str, Criterion]) -> None:
-    """Reject an empty value of a parameter that is not text. Console forms send empty values, API clients do not."""
+def _refuse_empty(given: Mapping[str, Sequence[str]]) -> None:
+    """Reject an empty value: it comes from a variable that a program did not set, and would select everything.
+
+    Console forms send empty values, so that this is not part of ``parse_filter``.
+    """
     for name, values in given.items():
-        form = known[name].form if name in known else None
-        if values == [""] and form not in {Form.TEXT, Form.QUERY, Form.REFERENCE}:
+        if values == [""]:
             msg = f"The parameter `{name}` is empty. Give it a value, or omit it."
             raise InvalidError(msg)
 

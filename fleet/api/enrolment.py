@@ -159,12 +159,11 @@ class EnrolmentTokensView(View):
         """Create enrolment tokens. Their secrets are shown only in this response."""
         who, given = api_actor(request), read_fields(request, TokenIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
-        made = []
-        for name in given["devices"] or [""] * given["count"]:
-            further = {"days": given["days"], "profile": given["profile"]}
-            token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, **further)
-            made.append({"id": str(token.public_id), "device": name, "secret": secret})
-        return Response({"results": made}, status=status.HTTP_201_CREATED)
+        names = given["devices"] or [""] * given["count"]
+        further = {"days": given["days"], "profile": given["profile"]}
+        made = tokens.create_tokens(actor=who, hardware_model=model, device_names=names, **further)
+        rows = [{"id": str(token.public_id), "device": token.device_name, "secret": secret} for token, secret in made]
+        return Response({"results": rows}, status=status.HTTP_201_CREATED)
 
 
 class TokenWithdraw(View):

@@ -110,7 +110,7 @@ def page_answer(
     query = request.query_params
     limit, counted = _limit(query.get("limit", str(LIMIT))), _counted(query.get("count", "false"))
     cursor, fields = query.get("cursor"), order_of(rows)
-    beyond = rows_beyond(rows, fields, _decode(cursor, fields) if cursor else (), falling=fields == BY_AGE)
+    beyond = rows_beyond(rows, fields, () if cursor is None else _decode(cursor, fields), falling=fields == BY_AGE)
     found = list(beyond[: limit + 1])
     shown = found[:limit]
     body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
@@ -139,7 +139,9 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
             whole["default"] = int(asked.usual)
         says = f"{says} In {asked.unit}." + (f" Default: {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
         return OpenApiParameter(name, whole, description=says)
-    text: dict[str, object] = {"type": "string"} if asked.choices else {"type": "string", "maxLength": asked.most}
+    text: dict[str, object] = (
+        {"type": "string"} if asked.choices else {"type": "string", "minLength": 1, "maxLength": asked.most}
+    )
     if asked.pattern or not asked.choices:
         text["pattern"] = f"^{asked.pattern}$" if asked.pattern else STORABLE
     return OpenApiParameter(name, text, description=says, enum=asked.choices or None, required=asked.required)

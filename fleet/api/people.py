@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read_fields
-from fleet.api.lists import list_answer, list_schema, whole_schema
+from fleet.api.lists import list_answer, list_schema
 from fleet.operators import selectors
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
@@ -66,11 +66,10 @@ class Me(View):
 class MyTokens(View):
     """API tokens of the caller."""
 
-    @whole_schema(ApiTokenOut)
+    @list_schema(ApiTokenOut)
     def get(self, request: Request) -> Response:
-        """List the caller's own API tokens."""
-        rows = _operator(request).tokens.select_related("operator", "parent").order_by("-id")
-        return Response({"results": ApiTokenOut(rows, many=True).data, "next": None})
+        """List the caller's own API tokens, newest first."""
+        return list_answer(request, selectors.own_tokens, ApiTokenOut)
 
     @extend_schema(request=ApiTokenIn, responses={201: NewApiTokenOut})
     def post(self, request: Request) -> Response:

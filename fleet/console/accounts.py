@@ -5,6 +5,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from fleet.console.lists import PAGE, check_parameters
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from fleet.operators import selectors
@@ -16,6 +17,7 @@ from pki.kernel.permissions import Action, may_do
 @page_view
 def operator_list(request: HttpRequest) -> HttpResponse:
     """List the operators of the trust domain."""
+    check_parameters(request)
     return render(request, "console/people/list.html", {"people": selectors.people_of(actor=page_actor(request))})
 
 
@@ -43,6 +45,7 @@ def link_approve(request: HttpRequest, username: str) -> HttpResponse:
 @page_view
 def api_tokens(request: HttpRequest) -> HttpResponse:
     """List the API tokens that the signed-in person can revoke."""
+    check_parameters(request, *PAGE)
     who = page_actor(request)
     context = {**cut_page(request, selectors.tokens_of(actor=who)), "reads_people": may_do(who, Action.READ_PEOPLE)}
     return render(request, "console/people/tokens.html", context)

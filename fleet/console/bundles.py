@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from devices.models import HardwareModel
-from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.lists import asked_filter, check_parameters, shown_filter
 from fleet.console.pages import page_actor, page_view, run_form, wants_json
 from fleet.console.paging import cut_page
 from fleet.uploads import files_by_path
@@ -16,12 +16,10 @@ from ota.errors import ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting, parts, patches
-from ota.selectors.contents import bundle_contents
+from ota.selectors.contents import ContentsFilter, bundle_contents
 from ota.selectors.officers import list_officers
 from ota.services import bundles, releases, removals, statements
 from pki.kernel.errors import InvalidError
-
-_DIGITS = 7
 
 
 @require_http_methods(["GET", "POST"])
@@ -50,6 +48,7 @@ def bundle_list(request: HttpRequest) -> HttpResponse:
 @page_view
 def compatibility_matrix(request: HttpRequest) -> HttpResponse:
     """Show the compatibility of models with hardware models."""
+    check_parameters(request)
     who = page_actor(request)
     return render(request, "console/bundles/fit.html", {"matrix": fitting.fit_matrix(actor=who)})
 
@@ -58,6 +57,7 @@ def compatibility_matrix(request: HttpRequest) -> HttpResponse:
 @page_view
 def bundle_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a bundle: verification report, inspection results, hardware compatibility and signatures."""
+    check_parameters(request)
     who = page_actor(request)
     bundle = rows.get_bundle(actor=who, public_id=public_id)
     release: Release | None = getattr(bundle, "release", None)
@@ -85,9 +85,9 @@ def bundle_components(request: HttpRequest, public_id: str) -> HttpResponse:
     """Search the components in the SBOM of a bundle."""
     who = page_actor(request)
     bundle = rows.get_bundle(actor=who, public_id=public_id)
-    words, number = request.GET.get("q", ""), request.GET.get("page", "")
-    page = bundle_contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
-    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": page}
+    wanted = asked_filter(request, ContentsFilter)
+    page = bundle_contents(bundle, wanted.q, int(wanted.page))
+    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": wanted.q, "found": page}
     return render(request, "console/bundles/contents.html", context)
 
 

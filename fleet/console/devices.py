@@ -14,7 +14,7 @@ from devices.metric_units import in_unit, unit_in_words
 from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
-from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.lists import asked_filter, check_parameters, shown_filter
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from ota.selectors.device_list import FleetFilter, list_fleet
@@ -92,6 +92,7 @@ def device_list(request: HttpRequest) -> HttpResponse:
 @page_view
 def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one device."""
+    check_parameters(request, "metric")
     who = page_actor(request)
     device = selectors.get_device(actor=who, public_id=public_id)
     held = ground.certificates_of(actor=who, subject_key=device.key)
@@ -123,6 +124,7 @@ def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
 @page_view
 def device_action(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Show the effect of an action on GET; run the action on POST."""
+    check_parameters(request)
     who = page_actor(request)
     device = selectors.get_device(actor=who, public_id=public_id)
     back = reverse("console:device", args=[device.key])

@@ -13,7 +13,7 @@ from devices.incident_documents import MetricEvidence
 from devices.metric_units import amount_in_words
 from devices.models import Incident
 from devices.services import incidents
-from fleet.console.lists import asked_filter
+from fleet.console.lists import asked_filter, check_parameters
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from ota.selectors import rollouts
@@ -62,6 +62,7 @@ def incident_list(request: HttpRequest) -> HttpResponse:
 @page_view
 def incident_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one incident with its explanation."""
+    check_parameters(request)
     who = page_actor(request)
     incident = selectors.get_incident(actor=who, public_id=public_id)
     peers = incident.explanation.get("peers", [])

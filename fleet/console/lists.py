@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.http import HttpRequest
 
-from pki.kernel.filters import parse_filter
+from pki.kernel.filters import NoFilter, parse_filter
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -28,6 +28,19 @@ def asked_filter(request: HttpRequest, shape: type[_Filter], **otherwise: str) -
     """
     given = {name: [value] for name, value in otherwise.items()} | dict(request.GET.lists())
     return parse_filter(shape, given, PAGE)
+
+
+def check_parameters(request: HttpRequest, *known: str) -> None:
+    """Refuse query parameters that a page without a filter does not have.
+
+    Args:
+        request: the page request.
+        known: the parameters that the page reads.
+
+    Raises:
+        InvalidError: a parameter is unknown or given twice.
+    """
+    parse_filter(NoFilter, dict(request.GET.lists()), known)
 
 
 def shown_filter(wanted: "DataclassInstance") -> dict[str, object]:

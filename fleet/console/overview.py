@@ -6,6 +6,7 @@ from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
 from fleet.console.ledger import object_names
+from fleet.console.lists import check_parameters
 from fleet.console.pages import page_actor, page_view
 from ota.selectors import rollouts
 from ota.selectors.device_list import updating_devices
@@ -19,6 +20,7 @@ SHOWN = 5
 @page_view
 def fleet_overview(request: HttpRequest) -> HttpResponse:
     """Show the state of the fleet."""
+    check_parameters(request)
     who = page_actor(request)
     live = rollouts.list_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])

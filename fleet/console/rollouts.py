@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.lists import asked_filter
+from fleet.console.lists import asked_filter, check_parameters
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from ota.models import Release, Rollout, Wave
@@ -46,6 +46,7 @@ def rollout_list(request: HttpRequest) -> HttpResponse:
 @page_view
 def rollout_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one rollout; the event stream refreshes the body of the page."""
+    check_parameters(request)
     who = page_actor(request)
     return render(request, "console/rollouts/detail.html", rollout_body(who, public_id))
 
@@ -75,6 +76,9 @@ def rollout_members(request: HttpRequest, public_id: str) -> HttpResponse:
     who = page_actor(request)
     rollout = rows.get_rollout(actor=who, public_id=public_id)
     wanted = asked_filter(request, rows.AssignmentFilter)
+    if wanted.rollout:
+        msg = "The address of this page names the rollout. Remove the parameter `rollout`."
+        raise InvalidError(msg)
     assignments = rows.list_assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
     context = {**cut_page(request, assignments), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
     return render(request, "console/rollouts/members.html", context)
@@ -84,6 +88,7 @@ def rollout_members(request: HttpRequest, public_id: str) -> HttpResponse:
 @page_view
 def rollout_abort(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show the effect of an abort on GET; abort the rollout on POST."""
+    check_parameters(request)
     who = page_actor(request)
     rollout = rows.get_rollout(actor=who, public_id=public_id)
     back = reverse("console:rollout", args=[rollout.public_id])
@@ -117,6 +122,7 @@ def rollout_step(request: HttpRequest, public_id: str, verb: str) -> HttpRespons
 @page_view
 def rollout_plan(request: HttpRequest) -> HttpResponse:
     """Plan a rollout in three waves: a number of devices, a percentage, and all remaining devices."""
+    check_parameters(request, "release")
     who = page_actor(request)
     if request.method == "GET":
         published = bundle_rows.list_releases(actor=who, wanted=bundle_rows.ReleaseFilter(Release.State.PUBLISHED))

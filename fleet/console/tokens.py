@@ -4,7 +4,6 @@ import csv
 from dataclasses import dataclass
 
 import segno
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,6 +13,7 @@ from devices import selectors
 from devices.models import EnrolmentToken, HardwareModel
 from devices.names import check_name
 from devices.services import tokens
+from fleet.console.lists import PAGE, check_parameters
 from fleet.console.pages import page_actor, page_view, run_form
 from fleet.console.paging import cut_page
 from pki import selectors as ground
@@ -26,6 +26,7 @@ MOST = 200
 @page_view
 def token_list(request: HttpRequest) -> HttpResponse:
     """List enrolment tokens, with a form that creates new ones."""
+    check_parameters(request, *PAGE)
     who = page_actor(request)
     context = {
         **cut_page(request, selectors.list_tokens(actor=who)),
@@ -42,7 +43,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
     wanted = _wanted(request)
     if len(wanted.names) > 1:
         return _csv(request, wanted)
-    token, secret = _make(request, wanted, wanted.names[0])
+    [(token, secret)] = _make(request, wanted)
     picture = segno.make(secret).svg_data_uri(scale=5, border=2, light="#fff")
     return render(request, "console/tokens/made.html", {"token": token, "secret": secret, "picture": picture})
 
@@ -80,14 +81,18 @@ def _wanted(request: HttpRequest) -> Wanted:
     return Wanted(model, names or [form.get("device", "").strip()], int(days), form.get("profile", "device")[:40])
 
 
-def _make(request: HttpRequest, wanted: Wanted, name: str) -> tuple[EnrolmentToken, str]:
-    further = {"days": wanted.days, "profile": wanted.profile}
-    return tokens.create(actor=page_actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the values of `further` differ in type
+def _make(request: HttpRequest, wanted: Wanted) -> list[tuple[EnrolmentToken, str]]:
+    return tokens.create_tokens(
+        actor=page_actor(request),
+        hardware_model=wanted.hardware,
+        device_names=wanted.names,
+        days=wanted.days,
+        profile=wanted.profile,
+    )
 
 
 def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
-    with transaction.atomic():
-        rows = [(name, _make(request, wanted, name)[1]) for name in wanted.names]
+    rows = [(token.device_name, secret) for token, secret in _make(request, wanted)]
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="enrolment-tokens.csv"'
     response["Cache-Control"] = "no-store"

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.lists import asked_filter
+from fleet.console.lists import asked_filter, check_parameters
 from fleet.console.pages import page_actor, page_view
 from fleet.console.paging import cut_page
 from ota.selectors.bundles import trust_keys
@@ -53,6 +53,7 @@ Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 @page_view
 def authority_list(request: HttpRequest) -> HttpResponse:
     """Show root and issuing CAs, link certificates, CRLs, and the number of certificates close to expiry."""
+    check_parameters(request)
     who = page_actor(request)
     by_key: dict[str, list[CrlShard]] = {}
     for row in selectors.crl_shards(actor=who):

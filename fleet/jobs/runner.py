@@ -64,9 +64,7 @@ class Runner:
         while not self.stopped.is_set():
             try:
                 close_old_connections()
-                for domain in selectors.list_domains():
-                    names.add(_lease_of(job, domain))
-                    self.once(job, domain)
+                self._round(job, names)
             except Exception:
                 _logger.exception("a job could not be started", extra={"job": job.name})
             self.stopped.wait(job.seconds)
@@ -75,6 +73,13 @@ class Runner:
         except Exception:
             _logger.exception("a lease was not released; it will expire", extra={"job": job.name})
         connections.close_all()
+
+    def _round(self, job: Job, names: set[str]) -> None:
+        """Run a job once for each domain, or once for all of them; add the names of its leases."""
+        domains = selectors.list_domains()
+        for domain in domains[:1] if job.server_wide else domains:
+            names.add(_lease_of(job, domain))
+            self.once(job, domain)
 
     def _beat(self) -> None:
         """Renew the leases until the last job has ended, so that a long run keeps its lease."""
@@ -88,4 +93,4 @@ class Runner:
 
 
 def _lease_of(job: Job, domain: TrustDomain) -> str:
-    return f"{job.name}:{domain.slug}"
+    return job.name if job.server_wide else f"{job.name}:{domain.slug}"

@@ -20,11 +20,13 @@ class Job:
         name: part of its lease's name.
         seconds: interval between two runs.
         run: does what is due in one trust domain.
+        server_wide: whether one run serves all domains; the argument of ``run`` is then any of them.
     """
 
     name: str
     seconds: float
     run: Callable[[TrustDomain], object]
+    server_wide: bool = False
 
 
 def list_jobs() -> tuple[Job, ...]:
@@ -37,13 +39,13 @@ def list_jobs() -> tuple[Job, ...]:
         Job("rollout-steps", 1, lambda domain: rollout_steps.continue_steps(domain=domain)),
         Job("counts", 5, lambda domain: count_parts.add_up(domain=domain)),
         Job("recount", 60, lambda domain: status_counts.recount_next(domain=domain)),
-        Job("presence", 2, lambda domain: presence_words.keep_presence(domain=domain)),
+        Job("presence", 2, lambda _domain: presence_words.keep_presence(), server_wide=True),
         Job("presence-check", 3600, lambda domain: presence_words.check_presence(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.score_ticks(domain=domain)),
         Job("deltas", 5, lambda domain: deltas.make_missing_patch(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire_commands(domain=domain)),
-        Job("changes", 300, lambda _domain: changes.prune_changes()),
-        Job("blobs", 3600, lambda _domain: storage.collect_garbage()),
+        Job("changes", 300, lambda _domain: changes.prune_changes(), server_wide=True),
+        Job("blobs", 3600, lambda _domain: storage.collect_garbage(), server_wide=True),
         Job("packing", 3600, lambda domain: tick_packing.pack_past_days(domain=domain)),
         Job("retention", 3600, lambda domain: retention.apply_retention(domain=domain)),
         Job("heal", 1, lambda domain: reactions.release_repaired(domain=domain)),

@@ -36,3 +36,8 @@ def tokens_of(*, actor: Actor) -> QuerySet[ApiToken]:
     if not may_do(actor, Action.READ_TOKENS_OF_OTHERS):
         rows = rows.filter(operator__username=actor.key)
     return rows.order_by("-id")
+
+
+def own_tokens(*, actor: Actor) -> QuerySet[ApiToken]:
+    """Return the actor's own API tokens, newest first, also for admins."""
+    return tokens_of(actor=actor).filter(operator__username=actor.key)

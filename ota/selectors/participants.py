@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from devices import query
 from devices.models import Device
@@ -59,8 +59,13 @@ class Participants:
 
 
 def rollout_candidates(rollout: Rollout) -> QuerySet[Device]:
-    """Return the devices that match a rollout's target, by internal id, without retired ones."""
-    rows = Device.objects.filter(query.parse_query(rollout.target), domain=rollout.domain_id)
+    """Return the devices that match a rollout's target, by internal id, without retired ones.
+
+    Raises:
+        InvalidError: the target names something that no longer exists.
+    """
+    matching = query.parse_query(rollout.target, Q(domain=rollout.domain_id))
+    rows = Device.objects.filter(matching, domain=rollout.domain_id)
     return rows.exclude(state=Device.State.RETIRED).order_by("id")
 
 

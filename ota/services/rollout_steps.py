@@ -26,6 +26,7 @@ from ota.services.pace import ReadAhead, TransactionPace
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
+from pki.kernel.errors import InvalidError
 from pki.models import TrustDomain, prepared_sql
 from pki.models.json_members import member_of
 from pki.services import ledger, numbers
@@ -107,7 +108,12 @@ def claim_preparation(rollout: Rollout) -> bool:
 
 def _prepare(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
     if claim_preparation(rollout):
-        chosen = participants.choose_participants(rollout, between=lambda: _still_here(rollout))
+        try:
+            chosen = participants.choose_participants(rollout, between=lambda: _still_here(rollout))
+        except InvalidError as error:
+            # The target names something that was deleted after the rollout was created.
+            _give_up(actor, rollout, error.detail)
+            return
         # Even if the selection took long: a run that never writes would start over forever.
         fill_waves(actor, rollout, chosen, StepBudget(budget.commits))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from devices import query
 from ota import planning
@@ -14,7 +15,7 @@ from ota.selectors.participants import Participants
 from ota.selectors.status_counts import count_by_wave
 from ota.services import rollout_steps
 from pki.kernel import actor as actors
-from pki.kernel import clock
+from pki.kernel import clock, ids
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, require_action, require_on
@@ -71,7 +72,8 @@ def create(
     """
     require_action(actor, Action.CREATE_ROLLOUT)
     planning.check_plan(waves, thresholds.success_permille, thresholds.error_permille)
-    _demand_sense(name, release, target)
+    query.parse_query(target, Q(domain__slug=actor.domain))
+    _demand_sense(name, release)
     rollout = Rollout(
         domain=domain_of(actor.domain),
         name=name,
@@ -171,11 +173,11 @@ def tick(*, domain: TrustDomain) -> None:
             _advance(actor, rollout)
 
 
-def _demand_sense(name: str, release: Release, target: str) -> None:
-    query.parse_query(target)
+def _demand_sense(name: str, release: Release) -> None:
     if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
         msg = "A rollout needs a name of at most 100 characters."
         raise InvalidError(msg)
+    ids.check_not_uuid(name)
     if release.state != Release.State.PUBLISHED:
         msg = "Only a published release can be rolled out. Two officers must sign it first."
         raise ConflictError(msg)

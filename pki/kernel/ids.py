@@ -5,6 +5,7 @@ import secrets
 import uuid
 
 from pki.kernel import clock
+from pki.kernel.errors import InvalidError
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -21,6 +22,17 @@ def uuid7() -> uuid.UUID:
 def is_uuid(text: str) -> bool:
     """Return whether a text is a UUID in its usual form."""
     return _UUID.fullmatch(text) is not None
+
+
+def check_not_uuid(name: str) -> None:
+    """Refuse a new name that has the form of a UUID: filters accept a name or a public id, and read it as an id.
+
+    Raises:
+        InvalidError: it has this form.
+    """
+    if is_uuid(name.strip().lower()):
+        msg = "A name must not have the form of a UUID. Choose another name."
+        raise InvalidError(msg)
 
 
 def new_salt() -> bytes:

@@ -59,14 +59,13 @@ def named_rows(rows: QuerySet[_Row], public_ids: Iterable[str | UUID]) -> QueryS
 
 
 def one_referred(rows: QuerySet[_Row], word: str, kind: str, name: str = "name") -> _Row:
-    """Return the row that a filter means by a name or a public id; a name comes first.
+    """Return the row that a filter means by a name or a public id; a public id comes first.
 
     Raises:
         InvalidError: there is no such row, so that the filter can mean nothing.
     """
-    row = rows.filter(**{name: word}).first()
-    if row is None and (key := _uuid_or_none(word)):
-        row = rows.filter(public_id=key).first()
+    key = _uuid_or_none(word)
+    row = (rows.filter(public_id=key).first() if key else None) or rows.filter(**{name: word}).first()
     if row is None:
         msg = f"There is no {kind} {intake.shown_name(word[:100])!r}. Give its name or its public id."
         raise InvalidError(msg)

@@ -14,6 +14,10 @@ from tests.architecture.sources import modules
 
 VIEWS = (("fleet", "console"), ("fleet", "api"), ("fleet", "gateway"), ("fleet", "guard"))
 CALLS = {"role checks": "require", "filters": "filter"}
+#: methods of querysets that selectors call, and views do not
+QUERYSETS = frozenset(
+    {"select_related", "prefetch_related", "order_by", "values_list", "exclude", "annotate", "aggregate"}
+)
 #: functions that ask for a right; ``may_do``, by which a page hides a button, is none of them
 ASKS = frozenset({"require_action", "require_on", "permitted_rows", "pick_one"})
 
@@ -46,6 +50,17 @@ def managers(trees):
         for path, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "objects"
+    ]
+
+
+def querysets(trees):
+    """Return where a query is built or changed: (path, line). ``values`` of a dictionary takes no argument."""
+    return [
+        (str(path), node.lineno)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in QUERYSETS or (node.func.attr == "values" and (node.args or node.keywords))
     ]
 
 

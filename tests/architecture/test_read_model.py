@@ -42,6 +42,7 @@ def test_views_check_no_role_and_ask_no_model():
         "filters": [],
     }
     assert counts.managers(trees) == []
+    assert counts.querysets(trees) == []
 
 
 def test_every_selector_takes_who_asks_or_a_thing_that_was_asked_for():

@@ -1,11 +1,13 @@
 """The one query language: what it finds, on both databases, and what it refuses and how."""
 
 import pytest
+from django.db.models import Q
 from hypothesis import given
 from hypothesis import strategies as st
 
 from devices import query, selectors
 from devices.models import Device
+from devices.services import groups as services
 from devices.services import quarantine, registry, twins
 from pki.kernel.errors import DeniedError, InvalidError
 from pki.models import LedgerEntry
@@ -106,7 +108,57 @@ def test_it_finds_what_it_says(fleet, text, names):
 )
 def test_what_is_no_query_is_refused_with_advice(text, said):
     with pytest.raises(InvalidError, match=said):
-        query.parse_query(text)
+        query.parse_query(text, Q())
+
+
+@pytest.fixture
+def groups(fleet):
+    """Return a domain with a listed group of one device, and a group by query."""
+    by = person(fleet, "operator")
+    pilots = services.create(actor=by, name="pilots")
+    services.change_members(actor=by, group=pilots, add=[selectors.device_by_name(actor=by, name="cam-1")])
+    services.create(actor=by, name="cams", query_text="name ~ cam")
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("group = pilot", "no group 'pilot'. Known: pilots."),
+        ("group != pilot", "no group 'pilot'"),
+        ("group in (pilots, pilot)", "no group 'pilot'"),
+        ("group = cams", r"'cams' selects its devices by a query. Write that query instead of the group: \(name ~ cam"),
+        ("audience = prodction", "`audience` must be one of: lab, canary, production"),
+        ("audience != prodction", "`audience` must be one of"),
+        ("hardware = vib-nod", "no hardware model 'vib-nod'. Known: "),
+        ("hardware != vib-nod", "no hardware model"),
+        ("gateway = gat", "no device 'gat'"),
+        ("gateway in (gate, gat)", "no device 'gat'"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "not {}", "not (name = cam-1 and {})"])
+def test_an_unknown_name_is_refused_because_its_negation_is_every_device(groups, test, said, form):
+    with pytest.raises(InvalidError, match=said):
+        found(groups, form.format(test))
+    with pytest.raises(InvalidError, match=said):
+        services.create(actor=person(groups, "operator"), name="x", query_text=form.format(test))
+
+
+def test_names_of_another_domain_are_unknown(groups, other_domain):
+    assert found(groups, "not group = pilots") == ["cam-2", "gate", "soil-1", "soil-2"]
+    for text in ("not group = pilots", "gateway != gate"):
+        with pytest.raises(InvalidError, match="There is no"):
+            found(other_domain, text)
+
+
+def test_a_group_whose_query_names_what_was_deleted_selects_nobody(groups):
+    by = person(groups, "operator")
+    services.create(actor=by, name="rest", query_text="not group = pilots")
+    wanted = selectors.DeviceFilter(group="rest")
+    assert selectors.list_devices(actor=by, wanted=wanted).count() == 4
+    services.delete(actor=by, group=selectors.list_groups(actor=by).get(name="pilots"))
+    with pytest.raises(InvalidError, match=r"'rest' selects no devices, .* There is no group 'pilots'"):
+        selectors.list_devices(actor=by, wanted=wanted)
 
 
 def test_a_query_never_looks_beyond_its_domain(fleet, other_domain):
@@ -116,7 +168,7 @@ def test_a_query_never_looks_beyond_its_domain(fleet, other_domain):
 @given(st.text(st.sampled_from('nameti =!~<>()",\\ \nandorSIX1-.%'), max_size=60))
 def test_any_text_is_a_query_or_a_refusal(text):
     try:
-        str(Device.objects.filter(query.parse_query(text)).query)
+        str(Device.objects.filter(query.parse_query(text, Q())).query)
     except InvalidError:
         return
 

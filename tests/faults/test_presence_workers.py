@@ -28,7 +28,7 @@ presence_words.BATCH = 20
 domain = TrustDomain.objects.get()
 print("ready", flush=True)
 while True:
-    presence_words.keep_presence(domain=domain)
+    presence_words.keep_presence()
     presence_words.check_presence(domain=domain)
 """
 LIVE = """
@@ -61,7 +61,7 @@ from devices.services import presence_words
 from fleet.management.command_support import command_actor
 from pki.models import TrustDomain
 domain = TrustDomain.objects.get()
-presence_words.keep_presence(domain=domain)
+presence_words.keep_presence()
 known = dict(Presence.objects.values_list("device_id", "word"))
 rows = list(Device.objects.values_list("pk", "state", "presence"))
 print(json.dumps({

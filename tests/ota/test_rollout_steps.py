@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from devices.models import Device, Twin
-from devices.services import quarantine, registry
+from devices.services import groups, quarantine, registry
 from ota import planning
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
@@ -16,7 +16,7 @@ from ota.selectors import rollouts as rows
 from ota.services import assignment_batches, offers, pace, rollout_steps, rollouts
 from ota.services.rollout_steps import StepBudget
 from pki.kernel import clock
-from pki.kernel.errors import ConflictError
+from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import Change, LedgerEntry
 from tests.factories.ground import person, system
 from tests.regressions import regression
@@ -38,10 +38,9 @@ class Site:
         Twin.objects.bulk_create([Twin(device=one, desired={"config": {"a": 1}}) for one in devices], batch_size=50)
         self.actor = system(self.domain)
 
-    def plan(self, name="big", release=0, waves=WAVES):
-        return rollouts.create(
-            actor=self.actor, name=name, release=self.releases[release], waves=waves, thresholds=Thresholds(1, 1000)
-        )
+    def plan(self, name="big", release=0, waves=WAVES, target=""):
+        further = {"waves": waves, "thresholds": Thresholds(1, 1000), "target": target}
+        return rollouts.create(actor=self.actor, name=name, release=self.releases[release], **further)
 
     def steps(self, commits=None):
         rollout_steps.continue_steps(domain=self.domain, budget=StepBudget(commits, until=time.monotonic() + 600))
@@ -91,6 +90,23 @@ class Commits:
         if sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE")):
             self.rows[-1] += max(context["cursor"].rowcount, 0)
         return result
+
+
+@pytest.mark.django_db
+@regression("B7", "a rollout whose target names an unknown group reaches nobody, also if the group is deleted later")
+def test_a_target_that_names_an_unknown_group_reaches_nobody(site):
+    by, target = person(site.domain, "operator"), "not group = spared"
+    with pytest.raises(InvalidError, match="There is no group 'spared'"):
+        site.plan(target=target)
+    spared = groups.create(actor=by, name="spared")
+    groups.change_members(actor=by, group=spared, add=Device.objects.filter(name=site.names[0]))
+    rollout = site.plan(target=target)
+    assert rollout.state == "preparing"
+    groups.delete(actor=by, group=spared)
+    site.steps()
+    rollout.refresh_from_db()
+    assert (rollout.state, rollout.assignments.count()) == ("aborted", 0)
+    assert "There is no group 'spared'" in rollout.hold_reason
 
 
 @pytest.mark.django_db

@@ -98,20 +98,21 @@ def test_the_console_refuses_the_same(ask, address):
     assert (
         b"parameter" in answer.content
         or b"one of" in answer.content
-        or b"<code>" in answer.content
+        or b"must be a whole number" in answer.content
         or b"There is no" in answer.content
     )
 
 
 def test_an_empty_field_of_a_form_asks_for_nothing(ask):
-    assert ask("/api/v1/devices", q="", hardware="").json() == ask("/api/v1/devices").json()
     assert ask("/devices", state="", q="").status_code == 200
 
 
-@regression("B7", "an empty value of a parameter that is no text")
-def test_a_parameter_of_a_program_is_not_empty(ask):
-    for name in ("state", "quarantined", "limit", "cursor", "count"):
-        assert "is empty" in ask("/api/v1/devices", **{name: ""}).json()["detail"]
+@regression("B7", "an empty value of each parameter, as from a variable that is not set, on each list of the API")
+@pytest.mark.parametrize("path", LISTS)
+def test_a_parameter_of_a_program_is_not_empty(ask, path):
+    for name in parameters(path):
+        answer = ask(path, **{name: ""})
+        assert (answer.status_code, f"`{name}` is empty" in answer.json()["detail"]) == (422, True), name
 
 
 def test_the_total_is_counted_when_it_is_asked_for(ask, fleet):

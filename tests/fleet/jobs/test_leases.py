@@ -13,7 +13,7 @@ from fleet.environment import ROOT
 from fleet.jobs import holders, runner
 from fleet.jobs.leases import HEARTBEAT, LEASE, SKEW, Leases, forget_leases
 from fleet.jobs.models import Lease
-from fleet.jobs.table import Job
+from fleet.jobs.table import Job, list_jobs
 from pki.kernel import clock
 
 pytestmark = pytest.mark.django_db
@@ -233,6 +233,26 @@ def test_runs_of_a_held_job_ask_the_database_nothing_and_write_nothing(domain):
     with CaptureQueriesContext(connection) as asked:
         assert all(worker.once(job, domain) for _ in range(100))
     assert len(asked) == 0
+
+
+def test_a_job_of_the_whole_server_runs_once_for_all_domains(domain, other_domain):
+    done = []
+    job, worker = Job("blobs", 1, done.append, server_wide=True), runner.Runner(holder="machine-a/1:1")
+    assert worker.once(job, domain)
+    assert not runner.Runner(holder="machine-b/1:1").once(job, other_domain)
+    assert (done, Lease.objects.get().job) == ([domain], "blobs")
+
+
+def test_a_round_of_a_job_of_the_whole_server_is_one_run(domain, other_domain):
+    done = []
+    for wide, runs in ((True, 1), (False, 2)):
+        done.clear()
+        runner.Runner((), "machine-a/1:1")._round(Job("blobs", 1, done.append, server_wide=wide), set())
+        assert len(done) == runs
+
+
+def test_the_jobs_that_ignore_the_domain_are_of_the_whole_server():
+    assert {job.name for job in list_jobs() if job.server_wide} == {"presence", "changes", "blobs"}
 
 
 def test_the_heartbeat_saves_how_the_last_run_ended(domain):

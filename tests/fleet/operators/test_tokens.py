@@ -63,6 +63,18 @@ def test_an_admin_gets_no_token_with_more_roles(domain, operator):
     assert tokens.create(actor=system(domain), operator=officer, name="ci")[0].operator == officer
 
 
+def test_a_persons_own_tokens_come_in_pages(domain, operator):
+    boss = person_with(domain, "boss", [Role.ADMIN])
+    _, secret = new_token(boss)
+    made = [new_token(boss)[0] for _ in range(2)]
+    new_token(operator)
+    first = rest(secret).get("/api/v1/me/tokens?limit=2&count=true").json()
+    assert [one["id"] for one in first["results"]] == [str(one.public_id) for one in reversed(made)]
+    assert first["count"] == 3
+    rest_of_them = rest(secret).get(first["next"]).json()
+    assert (len(rest_of_them["results"]), rest_of_them["next"]) == (1, None)
+
+
 @regression("A2", "a token that creates one with a longer life")
 def test_a_token_creates_none_that_outlives_it(operator):
     _, secret = new_token(operator, days=1)
