@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db.models import QuerySet, Value
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from devices.models import Device
 from devices.selectors import device_referred
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
+from ota.models.rollouts import GROUP_OF_SEVERAL
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice_field, reference_field, text_field
@@ -222,16 +223,35 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
     if wanted.device:
         rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
     if wanted.rollout:
-        rows = rows.filter(rollout=one_referred(list_rollouts(actor=actor), wanted.rollout, "rollout"))
+        rollout = one_referred(list_rollouts(actor=actor), wanted.rollout, "rollout")
+        rows = rows.filter(domain=rollout.domain_id, rollout=rollout, id__lte=_newest_id(rollout))
     # Of the few assignments of one device the status is looked at row by row, so it is asked of an expression: an index
     # of it would lead SQLite, which knows no numbers, through all that the domain has in that status.
     column = "said" if wanted.device else "status"
-    rows = rows.alias(said=Coalesce("status", Value("")))
+    rows = rows.alias(said=Coalesce("status", Value("")), several=GROUP_OF_SEVERAL)
     if wanted.status:
         rows = rows.filter(**{column: wanted.status})
     if wanted.group:
-        rows = rows.filter(**{f"{column}__in": [status for status, name in GROUPS.items() if name == wanted.group]})
+        rows = rows.filter(_in_group(wanted.group, column))
     return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
+
+
+def _newest_id(rollout: Rollout) -> QuerySet[Assignment, int]:
+    """Return the internal id of a rollout's newest assignment.
+
+    PostgreSQL, which takes the rows of a rollout to be anywhere, would look for them among all newer assignments. Of
+    a range in the order of its bounds it can only read the index.
+    """
+    rows = Assignment.objects.filter(domain=rollout.domain_id, rollout__gte=rollout.pk, rollout__lte=rollout.pk)
+    return rows.order_by("-rollout_id", "-id").values_list("id", flat=True)[:1]
+
+
+def _in_group(group: str, column: str) -> Q:
+    """Return the condition of being in a group: of one status, or of several, which have an index of their own."""
+    statuses = [status for status, name in GROUPS.items() if name == group]
+    if column != "status":
+        return Q(**{f"{column}__in": statuses})
+    return Q(status=statuses[0]) if len(statuses) == 1 else Q(several=group)
 
 
 def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:

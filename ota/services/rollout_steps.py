@@ -255,7 +255,9 @@ def _abort(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
 
 
 def _open_ones(rollout: Rollout) -> QuerySet[Assignment]:
-    return rollout.assignments.filter(closed_at__isnull=True).exclude(status=Status.CANCELING)
+    # With the domain, because the index of a rollout begins with it.
+    rows = rollout.assignments.filter(domain=rollout.domain_id, closed_at__isnull=True)
+    return rows.exclude(status=Status.CANCELING)
 
 
 def _locked(rollout: Rollout) -> Rollout:

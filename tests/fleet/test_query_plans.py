@@ -130,6 +130,16 @@ class Fleet:
         rows = [Presence(device_id=one.pk, last_seen=self.now, word=one.presence) for one in self.devices]
         Presence.objects.bulk_create(rows, batch_size=50)
 
+    def of_rollout(self, name, **wanted):
+        """Return the list of the assignments of a rollout."""
+        return rollouts.list_assignments(
+            actor=system(self.domain), wanted=rollouts.AssignmentFilter(rollout=name, **wanted)
+        )
+
+    def assignment(self, name):
+        """Return an assignment in the middle of a rollout."""
+        return Assignment.objects.get(rollout__name=name, device=self.device)
+
     def outdated(self):
         """Return the contacts of online devices that make them late."""
         limits = contact_limits(self.now, settings.FLEET_POLL_S)
@@ -157,6 +167,29 @@ QUESTIONS = {
     "assignments that failed": (
         lambda fleet: rollouts.list_assignments(actor=system(fleet.domain)).filter(status="error")[:51],
         "assignments_in_a_status",
+    ),
+    "assignments of an old rollout": (lambda fleet: fleet.of_rollout("r0")[:51], "assignments_of_a_rollout"),
+    "further assignments of an old rollout": (
+        lambda fleet: fleet.of_rollout("r0").filter(id__lt=fleet.assignment("r0").pk)[:51],
+        "assignments_of_a_rollout",
+    ),
+    "assignments that failed in an old rollout": (
+        lambda fleet: fleet.of_rollout("r1", status="error")[:51], "statuses_of_a_rollout"
+    ),
+    "assignments of an old rollout in a group of one status": (
+        lambda fleet: fleet.of_rollout("r1", group="failed")[:51], "statuses_of_a_rollout"
+    ),
+    "assignments of an old rollout in a group of several": (
+        lambda fleet: fleet.of_rollout("r0", group="offered")[:51], "groups_of_a_rollout"
+    ),
+    "assignments of a rollout in an empty group": (
+        lambda fleet: fleet.of_rollout("r2", group="installing")[:51], "groups_of_a_rollout"
+    ),
+    "assignments in a group": (
+        lambda fleet: rollouts.list_assignments(
+            actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(group="offered")
+        )[:51],
+        "assignments_in_a_group",
     ),
     "devices that are updating": (lambda fleet: updating_devices(actor=system(fleet.domain)), "open_assignments"),
     "certificates of a device": (

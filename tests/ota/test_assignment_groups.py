@@ -1,0 +1,45 @@
+"""Lists of assignments by group: those of a group are the rows whose status belongs to it."""
+
+import pytest
+
+from devices.models import Device
+from ota.models import Assignment, Rollout, Wave
+from ota.selectors import rollouts
+from ota.selectors.rollouts import GROUPS, AssignmentFilter
+from tests.factories.ground import system
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rollout(published, hardware_model):
+    """Return a rollout with one assignment in each status, and one of another rollout in each."""
+    release = published.release(published.bundle("1.0.0", 1))
+    made = []
+    for name in ("ours", "other"):
+        rollout = Rollout.objects.create(
+            domain=published.domain, name=name, release=release, success_permille=900, error_permille=100,
+            state="running", created_by="test",
+        )  # fmt: skip
+        wave = Wave.objects.create(rollout=rollout, index=0, label="all", soak_s=1, state="open")
+        for number, status in enumerate(Assignment.Status.values):
+            device = Device.objects.create(
+                domain=published.domain, name=f"{name}-{number}", hardware_model=hardware_model
+            )
+            Assignment.objects.create(
+                domain=published.domain, action_id=1000 * len(made) + number, rollout=rollout, wave=wave,
+                device=device, bundle=release.bundle, kind="update", status=status, content_stamp=1,
+            )  # fmt: skip
+        made.append(rollout)
+    return made[0]
+
+
+@pytest.mark.parametrize("group", sorted(set(GROUPS.values())))
+def test_a_group_holds_the_assignments_whose_status_belongs_to_it(rollout, group):
+    wished = sorted(status for status, name in GROUPS.items() if name == group)
+    actor = system(rollout.domain)
+    found = rollouts.list_assignments(actor=actor, wanted=AssignmentFilter(rollout="ours", group=group))
+    assert sorted(found.values_list("status", flat=True)) == wished
+    assert {row.rollout_id for row in found} == {rollout.pk}
+    everywhere = rollouts.list_assignments(actor=actor, wanted=AssignmentFilter(group=group))
+    assert sorted(everywhere.values_list("status", flat=True)) == sorted(wished * 2)
