@@ -8,7 +8,7 @@ from devices import selectors as devices
 from fleet.console.ledger import object_names
 from fleet.console.pages import page_actor, page_view
 from ota.selectors import rollouts
-from ota.selectors.device_list import updating_devices
+from ota.selectors.device_list import count_updates
 from ota.selectors.roles import role_alarms
 from pki import selectors as ground
 
@@ -29,7 +29,7 @@ def fleet_overview(request: HttpRequest) -> HttpResponse:
     context = {
         "counts": counts,
         "presence": {"finished": counts.online, "canceling": counts.late, "failed": counts.overdue},
-        "updating": updating_devices(actor=who).count(),
+        "updating": count_updates(actor=who),
         "live": live.count(),
         "under_way": bool(under_way),
         "rollouts": [(rollout, tallies[rollout.pk], sum(tallies[rollout.pk].values())) for rollout in shown],

@@ -1,11 +1,12 @@
-"""Lists of assignments by group: those of a group are the rows whose status belongs to it."""
+"""Lists of assignments by group hold the rows whose status belongs to it, lists of devices those that update."""
 
 import pytest
 
 from devices.models import Device
 from ota.models import Assignment, Rollout, Wave
-from ota.selectors import rollouts
+from ota.selectors import device_list, rollouts
 from ota.selectors.rollouts import GROUPS, AssignmentFilter
+from pki.kernel import clock
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
@@ -43,3 +44,21 @@ def test_a_group_holds_the_assignments_whose_status_belongs_to_it(rollout, group
     assert {row.rollout_id for row in found} == {rollout.pk}
     everywhere = rollouts.list_assignments(actor=actor, wanted=AssignmentFilter(group=group))
     assert sorted(everywhere.values_list("status", flat=True)) == sorted(wished * 2)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_devices_that_update_are_found_and_counted_whatever_their_number(rollout, monkeypatch, few):
+    monkeypatch.setattr(device_list, "FEW_UPDATES", few)
+    actor = system(rollout.domain)
+    names = [f"{name}-{number}" for number in range(len(GROUPS)) for name in ("ours", "other")]
+    rows = Assignment.objects.filter(device__name__in=names)
+    ended = {"waiting", "canceled", "error", "finished"}
+    rows.filter(status__in=ended - {"waiting"}).update(closed_at=clock.now())
+    begun = rows.exclude(status__in=ended)
+    # A repair belongs to no rollout.
+    begun.filter(status="running", rollout=rollout).update(rollout=None, wave=None, kind="repair")
+    wished = sorted(begun.values_list("device__name", flat=True))
+    for word, there in (("yes", wished), ("no", sorted(set(names) - set(wished)))):
+        found = device_list.list_fleet(actor=actor, wanted=device_list.FleetFilter(updating=word))
+        assert [name for name in found.values_list("name", flat=True) if name in names] == there
+    assert device_list.count_updates(actor=actor) == len(wished) == 16
