@@ -20,9 +20,9 @@ SHOWN = 5
 def fleet_overview(request: HttpRequest) -> HttpResponse:
     """Show the state of the fleet."""
     who = page_actor(request)
-    live = rollouts.list_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
+    live = rollouts.brief_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])
-    shown = under_way or list(rollouts.list_rollouts(actor=who)[:SHOWN])
+    shown = under_way or list(rollouts.brief_rollouts(actor=who)[:SHOWN])
     tallies = rollouts.rollout_tallies(shown)
     entries = list(ground.ledger_entries(actor=who)[:8])
     counts = devices.device_counts(actor=who)

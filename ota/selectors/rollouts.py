@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Value
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from devices.models import Device
@@ -42,8 +42,8 @@ GROUPS: dict[str, str] = {
 
 #: number of failure causes shown for a rollout, the most frequent first
 MOST_CAUSES = 20
-#: number of messages shown for one assignment
-MOST_MESSAGES = 200
+#: number of messages shown for one assignment, and on a page of many for all of them; of each at least so many
+MOST_MESSAGES, MESSAGES_OF_A_PAGE, LEAST_MESSAGES = 200, 5000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,11 @@ def list_rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> Q
     if wanted.name:
         rows = rows.filter(name=wanted.name)
     return rows.select_related("release__bundle", "domain").order_by("-id")
+
+
+def brief_rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
+    """Return the rollouts that match, newest first, without the devices that they exclude: up to 1,000 a reason."""
+    return list_rollouts(actor=actor, wanted=wanted).defer("excluded")
 
 
 def rollout_names(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
@@ -223,7 +228,7 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
     if wanted.device:
         rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
     if wanted.rollout:
-        rollout = one_referred(list_rollouts(actor=actor), wanted.rollout, "rollout")
+        rollout = one_referred(brief_rollouts(actor=actor), wanted.rollout, "rollout")
         rows = rows.filter(domain=rollout.domain_id, rollout=rollout, id__lte=_newest_id(rollout))
     # Of the few assignments of one device the status is looked at row by row, so it is asked of an expression: an index
     # of it would lead SQLite, which knows no numbers, through all that the domain has in that status.
@@ -233,7 +238,7 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
         rows = rows.filter(**{column: wanted.status})
     if wanted.group:
         rows = rows.filter(_in_group(wanted.group, column))
-    return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
+    return rows.select_related("device", "bundle", "rollout", "wave").defer("rollout__excluded").order_by("-id")
 
 
 def _newest_id(rollout: Rollout) -> QuerySet[Assignment, int]:
@@ -255,30 +260,33 @@ def _in_group(group: str, column: str) -> Q:
 
 
 def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
-    """Return the messages of devices about assignments, by internal id, oldest first, in one query."""
+    """Return the newest messages of devices about assignments, by internal id, oldest first, in two queries."""
+    share = max(LEAST_MESSAGES, min(MOST_MESSAGES, MESSAGES_OF_A_PAGE // max(len(found), 1)))
+    events = AssignmentEvent.objects.filter(assignment=OuterRef("pk")).order_by("-id").values("id")
+    rows = Assignment.objects.filter(pk__in=[assignment.pk for assignment in found]).order_by()
+    firsts = dict(rows.values_list("pk", Subquery(events[share - 1 : share])))
+    wanted = Q(assignment__in=[key for key, first in firsts.items() if first is None])
+    for key, first in firsts.items():
+        if first is not None:
+            wanted |= Q(assignment=key, id__gte=first)
     said: defaultdict[int, list[str]] = defaultdict(list)
-    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in found]).order_by(
-        "assignment_id", "id"
-    )
-    for key, message in rows.values_list("assignment_id", "text"):
-        if len(said[key]) < MOST_MESSAGES:
-            said[key].append(message)
+    for key, message in AssignmentEvent.objects.filter(wanted).order_by("id").values_list("assignment_id", "text"):
+        said[key].append(message)
     return dict(said)
 
 
 def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
     """Return the newest assignments of a device."""
     rows = Assignment.objects.filter(device=device)
-    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle")
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").defer("rollout__excluded")
     return list(rows.order_by("-id")[:limit])
 
 
 def open_assignments(device: Device) -> list[Assignment]:
     """Return a device's open actions in order: repairs first, then the oldest."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
-    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
-        "bundle__files"
-    )
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").defer("rollout__excluded")
+    rows = rows.prefetch_related("bundle__files")
     assignments = list(rows.order_by("id"))
     assignments.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
     return assignments

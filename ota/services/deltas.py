@@ -109,7 +109,7 @@ def make_missing_patch(*, domain: TrustDomain) -> bool:
 
 def _planned(domain: TrustDomain) -> _Plan:
     """Return the stored plan, or a new one."""
-    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING))
+    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING).defer("excluded"))
     if not running:
         return _Plan(frozenset(), 0, [], [])
     waves = frozenset(Wave.objects.filter(rollout__in=running).values_list("pk", "state"))
