@@ -29,7 +29,7 @@ from pki.selectors.keyset import BY_NAME
 from pki.services import certificates
 
 CHART_TICKS = 240
-NETWORKS = 5
+NETWORKS, CERTIFICATES = 5, 20
 #: metrics that the chart shows by default, in order of preference
 METRICS = ("bytes_out", "packets_out", "requests")
 #: action -> icon, effect, and how to undo it, for the confirmation page
@@ -95,7 +95,7 @@ def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     check_parameters(request, "metric")
     who = page_actor(request)
     device = selectors.get_device(actor=who, public_id=public_id)
-    held = ground.certificates_of(actor=who, subject_key=device.key)
+    held = ground.newest_certificates(actor=who, subject_key=device.key, most=CERTIFICATES + 1)
     updates = assignments_of(device)
     incidents = list(selectors.incidents_of(actor=who, device=device)[: timeline.MOST_INCIDENTS])
     presence = selectors.presence_of(device)
@@ -110,8 +110,10 @@ def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "withheld": withheld_actions(device, updates),
         "identities": selectors.list_hardware_identities(device),
         "certificates": [
-            (certificate, certificates.certificate_status(certificate, clock.now())) for certificate in held
+            (certificate, certificates.certificate_status(certificate, clock.now()))
+            for certificate in held[:CERTIFICATES]
         ],
+        "more_certificates": len(held) > CERTIFICATES,
         "timeline": timeline.timeline_of(who, device, timeline.KnownEvents(seen, updates, incidents)),
         # A device has one open incident at most, and no newer one is opened meanwhile.
         "open": [incident for incident in incidents if incident.state == incident.State.OPEN],

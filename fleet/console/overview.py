@@ -9,7 +9,7 @@ from fleet.console.ledger import object_names
 from fleet.console.lists import check_parameters
 from fleet.console.pages import page_actor, page_view
 from ota.selectors import rollouts
-from ota.selectors.device_list import updating_devices
+from ota.selectors.device_list import count_updates
 from ota.selectors.roles import role_alarms
 from pki import selectors as ground
 
@@ -22,16 +22,16 @@ def fleet_overview(request: HttpRequest) -> HttpResponse:
     """Show the state of the fleet."""
     check_parameters(request)
     who = page_actor(request)
-    live = rollouts.list_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
+    live = rollouts.brief_rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])
-    shown = under_way or list(rollouts.list_rollouts(actor=who)[:SHOWN])
+    shown = under_way or list(rollouts.brief_rollouts(actor=who)[:SHOWN])
     tallies = rollouts.rollout_tallies(shown)
     entries = list(ground.ledger_entries(actor=who)[:8])
     counts = devices.device_counts(actor=who)
     context = {
         "counts": counts,
         "presence": {"finished": counts.online, "canceling": counts.late, "failed": counts.overdue},
-        "updating": updating_devices(actor=who).count(),
+        "updating": count_updates(actor=who),
         "live": live.count(),
         "under_way": bool(under_way),
         "rollouts": [(rollout, tallies[rollout.pk], sum(tallies[rollout.pk].values())) for rollout in shown],

@@ -31,7 +31,7 @@ def rollout_list(request: HttpRequest) -> HttpResponse:
     """List rollouts; ``state=live`` selects all rollouts in progress."""
     who = page_actor(request)
     wanted = asked_filter(request, rows.RolloutFilter)
-    cuts = cut_page(request, rows.list_rollouts(actor=who, wanted=wanted))
+    cuts = cut_page(request, rows.brief_rollouts(actor=who, wanted=wanted))
     tallies = rows.rollout_tallies(cuts["rows"])
     context = {
         **cuts,

@@ -44,7 +44,13 @@ class Command(models.Model):
                 fields=["device", "kind"], condition=Q(closed_at__isnull=True), name="one_open_command_a_kind"
             )
         ]
-        indexes = [models.Index(fields=["device", "closed_at"])]
+        indexes = [
+            models.Index(fields=["device", "closed_at"]),
+            models.Index(fields=["domain", "state", "id"], name="commands_in_a_state"),
+            models.Index(
+                fields=["domain", "expires_at"], condition=Q(closed_at__isnull=True), name="commands_that_expire"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.state})"

@@ -2,15 +2,27 @@
 
 from dataclasses import dataclass
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from devices import selectors
 from devices.models import Device
-from ota.models import Assignment
+from ota.models import Assignment, StatusCount
 from pki.kernel.actor import Actor
 from pki.kernel.filters import yes_no
 from pki.kernel.permissions import Action, permitted_rows
 
+#: statuses of updates that have begun and not ended
+BEGUN = (
+    *(Assignment.Status.SCHEDULED, Assignment.Status.RETRIEVED, Assignment.Status.RUNNING, Assignment.Status.DOWNLOAD),
+    *(
+        Assignment.Status.DOWNLOADED,
+        Assignment.Status.INSTALLED,
+        Assignment.Status.WARNING,
+        Assignment.Status.CANCELING,
+    ),
+)
+#: so many updates are listed at most to find the devices of a page
+FEW_UPDATES = 10_000
 #: fields of a device and its related rows that lists show to programs
 _SHOWN = (
     *("public_id", "name", "state", "presence", "quarantined_at", "quarantine_reason", "site", "owner", "tags"),
@@ -32,12 +44,24 @@ def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:
     return rows.order_by().values_list("device_id", flat=True).distinct()
 
 
+def count_updates(*, actor: Actor) -> int:
+    """Return how many updates have begun and not ended, from the kept counts; those of no rollout are counted."""
+    counts = permitted_rows(actor, Action.READ, StatusCount.objects.all(), "rollout__domain")
+    kept = counts.filter(status__in=BEGUN).aggregate(there=Sum("devices"))["there"] or 0
+    rows = permitted_rows(actor, Action.READ, Assignment.objects.all())
+    return int(kept) + rows.filter(rollout__isnull=True, status__in=BEGUN).count()
+
+
 def list_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
     """Return the devices that match, by name."""
     rows = selectors.list_devices(actor=actor, wanted=wanted)
     if not wanted.updating:
         return rows
     begun = updating_devices(actor=actor)
+    if count_updates(actor=actor) > FEW_UPDATES:
+        # Looked for device by device: a page is full long before all that update would have been listed.
+        updates = Exists(begun.filter(device=OuterRef("pk")))
+        return rows.filter(updates if wanted.updating == "yes" else ~updates)
     return rows.filter(id__in=begun) if wanted.updating == "yes" else rows.exclude(id__in=begun)
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db.models import QuerySet, Value
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from devices.models import Device
 from devices.selectors import device_referred
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
+from ota.models.rollouts import GROUP_OF_SEVERAL
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice_field, reference_field, text_field
@@ -41,8 +42,8 @@ GROUPS: dict[str, str] = {
 
 #: number of failure causes shown for a rollout, the most frequent first
 MOST_CAUSES = 20
-#: number of messages shown for one assignment
-MOST_MESSAGES = 200
+#: number of messages shown for one assignment, and on a page of many for all of them; of each at least so many
+MOST_MESSAGES, MESSAGES_OF_A_PAGE, LEAST_MESSAGES = 200, 5000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,11 @@ def list_rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> Q
     if wanted.name:
         rows = rows.filter(name=wanted.name)
     return rows.select_related("release__bundle", "domain").order_by("-id")
+
+
+def brief_rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
+    """Return the rollouts that match, newest first, without the devices that they exclude: up to 1,000 a reason."""
+    return list_rollouts(actor=actor, wanted=wanted).defer("excluded")
 
 
 def rollout_names(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
@@ -222,43 +228,65 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
     if wanted.device:
         rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
     if wanted.rollout:
-        rows = rows.filter(rollout=one_referred(list_rollouts(actor=actor), wanted.rollout, "rollout"))
+        rollout = one_referred(brief_rollouts(actor=actor), wanted.rollout, "rollout")
+        rows = rows.filter(domain=rollout.domain_id, rollout=rollout, id__lte=_newest_id(rollout))
     # Of the few assignments of one device the status is looked at row by row, so it is asked of an expression: an index
     # of it would lead SQLite, which knows no numbers, through all that the domain has in that status.
     column = "said" if wanted.device else "status"
-    rows = rows.alias(said=Coalesce("status", Value("")))
+    rows = rows.alias(said=Coalesce("status", Value("")), several=GROUP_OF_SEVERAL)
     if wanted.status:
         rows = rows.filter(**{column: wanted.status})
     if wanted.group:
-        rows = rows.filter(**{f"{column}__in": [status for status, name in GROUPS.items() if name == wanted.group]})
-    return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
+        rows = rows.filter(_in_group(wanted.group, column))
+    return rows.select_related("device", "bundle", "rollout", "wave").defer("rollout__excluded").order_by("-id")
 
 
-def messages_of(assignments: Sequence[Assignment]) -> dict[int, list[str]]:
-    """Return the messages of devices about assignments, by internal id, oldest first, in one query."""
+def _newest_id(rollout: Rollout) -> QuerySet[Assignment, int]:
+    """Return the internal id of a rollout's newest assignment.
+
+    PostgreSQL, which takes the rows of a rollout to be anywhere, would look for them among all newer assignments. Of
+    a range in the order of its bounds it can only read the index.
+    """
+    rows = Assignment.objects.filter(domain=rollout.domain_id, rollout__gte=rollout.pk, rollout__lte=rollout.pk)
+    return rows.order_by("-rollout_id", "-id").values_list("id", flat=True)[:1]
+
+
+def _in_group(group: str, column: str) -> Q:
+    """Return the condition of being in a group: of one status, or of several, which have an index of their own."""
+    statuses = [status for status, name in GROUPS.items() if name == group]
+    if column != "status":
+        return Q(**{f"{column}__in": statuses})
+    return Q(status=statuses[0]) if len(statuses) == 1 else Q(several=group)
+
+
+def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
+    """Return the newest messages of devices about assignments, by internal id, oldest first, in two queries."""
+    share = max(LEAST_MESSAGES, min(MOST_MESSAGES, MESSAGES_OF_A_PAGE // max(len(found), 1)))
+    events = AssignmentEvent.objects.filter(assignment=OuterRef("pk")).order_by("-id").values("id")
+    rows = Assignment.objects.filter(pk__in=[assignment.pk for assignment in assignments]).order_by()
+    firsts = dict(rows.values_list("pk", Subquery(events[share - 1 : share])))
+    wanted = Q(assignment__in=[key for key, first in firsts.items() if first is None])
+    for key, first in firsts.items():
+        if first is not None:
+            wanted |= Q(assignment=key, id__gte=first)
     said: defaultdict[int, list[str]] = defaultdict(list)
-    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in assignments]).order_by(
-        "assignment_id", "id"
-    )
-    for key, message in rows.values_list("assignment_id", "text"):
-        if len(said[key]) < MOST_MESSAGES:
-            said[key].append(message)
+    for key, message in AssignmentEvent.objects.filter(wanted).order_by("id").values_list("assignment_id", "text"):
+        said[key].append(message)
     return dict(said)
 
 
 def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
     """Return the newest assignments of a device."""
     rows = Assignment.objects.filter(device=device)
-    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle")
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").defer("rollout__excluded")
     return list(rows.order_by("-id")[:limit])
 
 
 def open_assignments(device: Device) -> list[Assignment]:
     """Return a device's open actions in order: repairs first, then the oldest."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
-    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
-        "bundle__files"
-    )
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").defer("rollout__excluded")
+    rows = rows.prefetch_related("bundle__files")
     assignments = list(rows.order_by("id"))
     assignments.sort(key=lambda assignment: assignment.kind != Assignment.Kind.REPAIR)
     return assignments

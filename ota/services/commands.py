@@ -116,11 +116,16 @@ def cancel(*, actor: Actor, command: Command) -> Command:
     return locked
 
 
+def expired_commands(domain: TrustDomain) -> QuerySet[Command]:
+    """Return the open commands of a domain whose time is over, the oldest end first."""
+    rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
+    return rows.order_by("expires_at")
+
+
 def expire_commands(*, domain: TrustDomain) -> int:
     """Close expired commands (a leased job); return how many."""
-    rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
     closed = 0
-    for key in list(rows.values_list("pk", flat=True)[:1000]):
+    for key in list(expired_commands(domain).values_list("pk", flat=True)[:1000]):
         with transaction.atomic():
             locked = Command.objects.select_for_update(of=("self",)).select_related("device")
             late = locked.filter(pk=key, closed_at__isnull=True).first()

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count, QuerySet, Sum
 
 from devices.models import Device
 from devices.twin_documents import Applier, ReportedTwin
@@ -20,7 +20,7 @@ from ota import blobs, sandbox
 from ota.contract import patch
 from ota.deltas.choose import TriedPatch, choose_patch, ram_of
 from ota.errors import RefusedBundleError
-from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout, Wave
+from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout, StatusCount, Wave
 from ota.selectors import patches
 from ota.selectors.status_counts import count_by_rollout
 from ota.services import assignments, storage
@@ -109,7 +109,7 @@ def make_missing_patch(*, domain: TrustDomain) -> bool:
 
 def _planned(domain: TrustDomain) -> _Plan:
     """Return the stored plan, or a new one."""
-    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING))
+    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING).defer("excluded"))
     if not running:
         return _Plan(frozenset(), 0, [], [])
     waves = frozenset(Wave.objects.filter(rollout__in=running).values_list("pk", "state"))
@@ -284,14 +284,24 @@ def _read(answer: Mapping[str, object]) -> _Said:
     raise ValueError(msg)
 
 
+def _open_bundles(domain: TrustDomain) -> set[int]:
+    """Return the internal ids of the bundles of open assignments, from the kept counts for those of rollouts."""
+    counts = StatusCount.objects.filter(rollout__domain=domain).exclude(status__in=assignments.ENDS)
+    there = counts.values_list("rollout__release__bundle").annotate(there=Sum("devices")).filter(there__gt=0)
+    of_rollouts = {bundle for bundle, _ in there.order_by()}
+    alone = Assignment.objects.filter(domain=domain, rollout__isnull=True, closed_at__isnull=True)
+    open_status = [status for status in assignments.Status.values if status not in assignments.ENDS]
+    return of_rollouts | set(alone.filter(status__in=open_status).values_list("bundle_id", flat=True).distinct())
+
+
 def _prune(domain: TrustDomain) -> bool:
     """Delete month-old patches that no device needs; the blob collection removes their bytes. Return True."""
-    open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
+    needed = BundleFile.objects.filter(bundle__in=_open_bundles(domain)).values("sha256")
     before = clock.now() - KEPT
     old = Delta.objects.filter(domain=domain, made_at__lt=before)
     work = PatchWork.objects.filter(domain=domain, at__lt=before)
     for rows in (old, work):
         # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
-        while late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)[:PRUNED]):
+        while late := list(rows.exclude(result__in=needed).values_list("pk", flat=True)[:PRUNED]):
             rows.filter(pk__in=late).delete()
     return True

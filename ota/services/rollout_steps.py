@@ -21,6 +21,7 @@ from ota import planning
 from ota.models import Assignment, Rollout, Wave
 from ota.selectors import participants
 from ota.selectors.running import RunningBundles
+from ota.selectors.status_counts import count_by_rollout, count_by_wave
 from ota.services import assignment_batches as batches
 from ota.services.pace import ReadAhead, TransactionPace
 from pki.kernel import actor as actors
@@ -95,7 +96,7 @@ def _unfinished(domain: TrustDomain) -> list[Rollout]:
     fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lt=now + SILENT)
     opening = Q(state=State.RUNNING, waves__state=Wave.State.OPENING)
     rows = Rollout.objects.filter(Q(state__in=[State.PREPARING, State.ABORTING]) | opening, domain=domain)
-    rollouts = rows.exclude(fresh).select_related("release__bundle", "domain")
+    rollouts = rows.exclude(fresh).select_related("release__bundle", "domain").defer("excluded")
     return list(rollouts.distinct().order_by("id"))
 
 
@@ -178,8 +179,9 @@ def _prepared(actor: Actor, rollout: Rollout, chosen: participants.Participants)
         if not _mine(rollout):
             return
         facts = {"state": State.DRAFT, "excluded": chosen.excluded, "planner": "", "planned_at": None}
-        Rollout.objects.filter(pk=rollout.pk).update(targets=rollout.assignments.count(), **facts)
-        detail = {"devices": rollout.assignments.count(), "excluded": sum(value[0] for value in chosen.others.values())}
+        devices = count_by_rollout([rollout])[rollout.pk].total()
+        Rollout.objects.filter(pk=rollout.pk).update(targets=devices, **facts)
+        detail = {"devices": devices, "excluded": sum(value[0] for value in chosen.others.values())}
         _record(actor, rollout, "rollout.prepared", detail)
 
 
@@ -232,7 +234,8 @@ def _opened(actor: Actor, rollout: Rollout, wave: Wave) -> None:
         if not _opens(rollout, wave):
             return
         Wave.objects.filter(pk=wave.pk).update(state=Wave.State.OPEN, opened_at=clock.now())
-        detail = {"wave": wave.index + 1, "label": wave.label, "devices": wave.assignments.count()}
+        devices = count_by_wave([rollout])[wave.pk].total()
+        detail = {"wave": wave.index + 1, "label": wave.label, "devices": devices}
         _record(actor, rollout, "rollout.wave-opened", detail)
 
 
@@ -256,17 +259,20 @@ def _abort(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
         if _locked(rollout).state == State.ABORTING:
             Rollout.objects.filter(pk=rollout.pk).update(state=State.ABORTED, finished_at=clock.now())
             Wave.objects.filter(rollout=rollout, state=Wave.State.OPENING).update(state=Wave.State.OPEN)
-            canceled = rollout.assignments.filter(status__in=[Status.CANCELED, Status.CANCELING]).count()
-            _record(actor, rollout, "rollout.aborted", {"canceled": canceled})
+            counts = count_by_rollout([rollout])[rollout.pk]
+            detail = {"canceled": counts[Status.CANCELED] + counts[Status.CANCELING]}
+            _record(actor, rollout, "rollout.aborted", detail)
 
 
 def _open_ones(rollout: Rollout) -> QuerySet[Assignment]:
-    return rollout.assignments.filter(closed_at__isnull=True).exclude(status=Status.CANCELING)
+    # With the domain, because the index of a rollout begins with it.
+    rows = rollout.assignments.filter(domain=rollout.domain_id, closed_at__isnull=True)
+    return rows.exclude(status=Status.CANCELING)
 
 
 def _locked(rollout: Rollout) -> Rollout:
     """Return the rollout as it is now, locked until the transaction ends; its own key stays usable to others."""
-    return Rollout.objects.select_for_update(no_key=True).get(pk=rollout.pk)
+    return Rollout.objects.select_for_update(no_key=True).defer("excluded").get(pk=rollout.pk)
 
 
 def _record(actor: Actor, rollout: Rollout, action: str, detail: Mapping[str, object]) -> None:

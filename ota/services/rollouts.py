@@ -166,7 +166,7 @@ def tick(*, domain: TrustDomain) -> None:
     """Check every running rollout of a domain: open, hold or finish it (a leased job)."""
     actor = actors.system_actor(domain.slug, "rollouts")
     rows = Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain", "release__bundle")
-    for rollout in rows:
+    for rollout in rows.defer("excluded"):
         if why := eligibility.rollout_reason(rollout.release.bundle):
             hold(actor=actor, rollout=rollout, reason=why.sentence, key="fit")
         else:

@@ -6,6 +6,7 @@ from pki.selectors.certificates import (
     expiring_certificates,
     get_certificate,
     list_certificates,
+    newest_certificates,
     standing_by_serial,
 )
 from pki.selectors.domains import get_domain, known_domain, known_domains, list_domains
@@ -38,6 +39,7 @@ __all__ = [
     "list_certificates",
     "list_domains",
     "list_profiles",
+    "newest_certificates",
     "root_links",
     "signed_head",
     "standing_by_serial",

@@ -41,6 +41,11 @@ def certificates_of(*, actor: Actor, subject_key: str) -> list[Certificate]:
     return list(list_certificates(actor=actor).filter(subject_key=subject_key))
 
 
+def newest_certificates(*, actor: Actor, subject_key: str, most: int) -> list[Certificate]:
+    """Return the newest certificates of one subject; a device that renews for years has hundreds."""
+    return list(list_certificates(actor=actor).filter(subject_key=subject_key)[:most])
+
+
 def expiring_certificates(*, actor: Actor, now: datetime, until: datetime) -> QuerySet[Certificate]:
     """Return a domain's certificates that end within a time, are not revoked, and have no successor, by their ends."""
     followed = Certificate.objects.filter(renewed_from=OuterRef("pk"))

@@ -15,9 +15,11 @@ from devices import selectors as devices
 from devices.contact_words import contact_limits
 from devices.models import Device, Incident, Presence, Twin
 from devices.services.presence_words import outdated_contacts
-from ota.models import Assignment, Rollout, Wave
+from ota.models import Assignment, Command, Rollout, Wave
 from ota.selectors import repairs, rollouts
+from ota.selectors.commands import CommandFilter, list_commands
 from ota.selectors.device_list import updating_devices
+from ota.services.commands import expired_commands
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.models import Authority, Certificate, LedgerEntry
@@ -54,6 +56,7 @@ class Fleet:
         self._entries()
         self._incidents()
         self._contacts()
+        self._commands()
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor, connections["telemetry"].cursor() as other:
                 cursor.execute("ANALYZE")
@@ -130,6 +133,28 @@ class Fleet:
         rows = [Presence(device_id=one.pk, last_seen=self.now, word=one.presence) for one in self.devices]
         Presence.objects.bulk_create(rows, batch_size=50)
 
+    def _commands(self):
+        """Nearly every command is done."""
+        rows = [
+            Command(
+                domain=self.domain, device=device, kind="reboot", state="done", created_by="test",
+                expires_at=self.now - timedelta(days=1), closed_at=self.now,
+            )
+            for device in self.devices
+        ]  # fmt: skip
+        rows[DEVICES // 2].state, rows[DEVICES // 2].closed_at = "waiting", None
+        Command.objects.bulk_create(rows, batch_size=50)
+
+    def of_rollout(self, name, **wanted):
+        """Return the list of the assignments of a rollout."""
+        return rollouts.list_assignments(
+            actor=system(self.domain), wanted=rollouts.AssignmentFilter(rollout=name, **wanted)
+        )
+
+    def assignment(self, name):
+        """Return an assignment in the middle of a rollout."""
+        return Assignment.objects.get(rollout__name=name, device=self.device)
+
     def outdated(self):
         """Return the contacts of online devices that make them late."""
         limits = contact_limits(self.now, settings.FLEET_POLL_S)
@@ -158,7 +183,35 @@ QUESTIONS = {
         lambda fleet: rollouts.list_assignments(actor=system(fleet.domain)).filter(status="error")[:51],
         "assignments_in_a_status",
     ),
+    "assignments of an old rollout": (lambda fleet: fleet.of_rollout("r0")[:51], "assignments_of_a_rollout"),
+    "further assignments of an old rollout": (
+        lambda fleet: fleet.of_rollout("r0").filter(id__lt=fleet.assignment("r0").pk)[:51],
+        "assignments_of_a_rollout",
+    ),
+    "assignments that failed in an old rollout": (
+        lambda fleet: fleet.of_rollout("r1", status="error")[:51], "statuses_of_a_rollout"
+    ),
+    "assignments of an old rollout in a group of one status": (
+        lambda fleet: fleet.of_rollout("r1", group="failed")[:51], "statuses_of_a_rollout"
+    ),
+    "assignments of an old rollout in a group of several": (
+        lambda fleet: fleet.of_rollout("r0", group="offered")[:51], "groups_of_a_rollout"
+    ),
+    "assignments of a rollout in an empty group": (
+        lambda fleet: fleet.of_rollout("r2", group="installing")[:51], "groups_of_a_rollout"
+    ),
+    "assignments in a group": (
+        lambda fleet: rollouts.list_assignments(
+            actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(group="offered")
+        )[:51],
+        "assignments_in_a_group",
+    ),
     "devices that are updating": (lambda fleet: updating_devices(actor=system(fleet.domain)), "open_assignments"),
+    "commands that wait": (
+        lambda fleet: list_commands(actor=system(fleet.domain), wanted=CommandFilter(state="waiting"))[:51],
+        "commands_in_a_state",
+    ),
+    "commands that expire": (lambda fleet: expired_commands(fleet.domain), "commands_that_expire"),
     "certificates of a device": (
         lambda fleet: ground.list_certificates(actor=system(fleet.domain)).filter(subject_key=fleet.device.key),
         "certificates_of_a_subject",

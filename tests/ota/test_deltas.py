@@ -288,6 +288,30 @@ def test_old_patches_that_nobody_waits_for_are_forgotten_in_pieces_once_an_hour(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("kind", ["update", "repair"])
+def test_an_old_patch_stays_while_an_assignment_needs_it_which_the_kept_counts_tell(stage, kind):
+    stage.report(appliers=[])
+    stage.roll_out()
+    rows = Assignment.objects.filter(domain=stage.domain, closed_at=None)
+    needed = rows.get().bundle.image.sha256
+    if kind == "repair":
+        rows.update(kind="repair", rollout=None, wave=None)
+    for result in (needed, "0" * 64):
+        old = clock.now() - 2 * deltas.KEPT
+        Delta.objects.create(domain=stage.domain, result=result, base="1" * 64, format="bsdiff", made_at=old)
+    with CaptureQueriesContext(connection) as seen:
+        assert not deltas.make_missing_patch(domain=stage.domain)
+    assert [one.result for one in Delta.objects.filter(domain=stage.domain)] == [needed]
+    late = [one["sql"] for one in seen if 'FROM "ota_delta"' in one["sql"] and "NOT (" in one["sql"]]
+    assert late
+    assert [sql for sql in late if "ota_assignment" in sql] == []
+    rows.update(status="finished", closed_at=clock.now())
+    Recent.forget_all()
+    assert not deltas.make_missing_patch(domain=stage.domain)
+    assert not Delta.objects.filter(domain=stage.domain).exists()
+
+
+@pytest.mark.django_db
 def test_an_image_that_was_collected_since_the_plan_was_made_is_left_out(stage):
     stage.report(appliers=ABLE)
     stage.roll_out()

@@ -57,8 +57,9 @@ FILTERS: dict[str, tuple[str, ...]] = {
     "/devices": (
         *(f"presence={word}" for word in ("online", "late", "overdue", "never")),
         "state=active", "state=retired", "hardware={hardware}", "quarantined=yes", "quarantined=no", "q={q}", "q=zzz",
-        "group={group}", "group={query_group}", "updating=yes", "query={query}", "query={query_runs}",
-        "query={query_tag}", "state=active&presence=late&hardware={hardware}", "q={q}&presence=never&updating=yes",
+        "group={group}", "group={query_group}", "updating=yes", "updating=no", "query={query}",
+        "query={query_runs}", "query={query_tag}", "state=active&presence=late&hardware={hardware}",
+        "q={q}&presence=never&updating=yes",
     ),
     "/devices/<public_id>": ("metric=requests",),
     "/approvals": ("state=waiting", "state=approved"),
@@ -66,7 +67,9 @@ FILTERS: dict[str, tuple[str, ...]] = {
     "/incidents": ("state=open", "state=closed"),
     "/bundles": ("q=growth", "kind=firmware", "release=published"),
     "/rollouts": ("state=live", "state=running", "state=finished"),
-    "/rollouts/<public_id>/devices": ("group=finished", "group=offered", "group=failed", "group=waiting"),
+    "/rollouts/<public_id>/devices": (
+        "group=finished", "group=offered", "group=installing", "group=failed", "group=waiting",
+    ),
     "/rollouts/plan": ("release={release}",),
     "/ledger": ("action=certificate.issued", "action=device", "action=rollout", "object={device_id}"),
     f"{API}/devices": (
@@ -84,6 +87,8 @@ FILTERS: dict[str, tuple[str, ...]] = {
     f"{API}/statements": ("state=prepared", "kind=release"),
     f"{API}/assignments": (
         "device={device}", "status=finished", "status=scheduled", "status=error", "device={device}&status=finished",
+        "group=offered", "group=installing", "rollout={old_rollout}", "rollout={old_rollout}&group=finished",
+        "rollout={old_rollout}&group=installing", "rollout={rollout}&group=installing",
     ),
     f"{API}/rollouts": ("state=running", "state=finished", "name={rollout}"),
 }  # fmt: skip
@@ -165,6 +170,11 @@ def _running(domain: TrustDomain) -> Rollout:
     return Rollout.objects.get(domain=domain, name__startswith="growth-to-", state=Rollout.State.RUNNING)
 
 
+def _oldest(domain: TrustDomain) -> Rollout:
+    """Return the oldest rollout: nearly all assignments are newer than its own."""
+    return Rollout.objects.filter(domain=domain, name__startswith="growth-to-").order_by("pk")[0]
+
+
 #: text before a variable part of a path, and the part's name -> function that finds an example
 _EXAMPLES: dict[tuple[str, str], Callable[[TrustDomain], object]] = {
     ("api-tokens", "public_id"): lambda _: ApiToken.objects.order_by("-pk")[0].public_id,
@@ -202,6 +212,7 @@ _WORDS: dict[str, Callable[[TrustDomain], object]] = {
     "query_tag": lambda _: "tag+in+(pilot,+canary)",
     "release": lambda domain: Release.objects.filter(domain=domain, state="published").order_by("-pk")[0].public_id,
     "rollout": lambda domain: _running(domain).name,
+    "old_rollout": lambda domain: _oldest(domain).name,
 }
 
 
