@@ -259,9 +259,9 @@ def _in_group(group: str, column: str) -> Q:
     return Q(status=statuses[0]) if len(statuses) == 1 else Q(several=group)
 
 
-def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
+def messages_of(assignments: Sequence[Assignment]) -> dict[int, list[str]]:
     """Return the newest messages of devices about assignments, by internal id, oldest first, in two queries."""
-    share = max(LEAST_MESSAGES, min(MOST_MESSAGES, MESSAGES_OF_A_PAGE // max(len(found), 1)))
+    share = max(LEAST_MESSAGES, min(MOST_MESSAGES, MESSAGES_OF_A_PAGE // max(len(assignments), 1)))
     events = AssignmentEvent.objects.filter(assignment=OuterRef("pk")).order_by("-id").values("id")
     rows = Assignment.objects.filter(pk__in=[assignment.pk for assignment in assignments]).order_by()
     firsts = dict(rows.values_list("pk", Subquery(events[share - 1 : share])))
