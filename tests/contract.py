@@ -2,6 +2,9 @@
 
 A middleware that the test settings put in front of all others: an answer of ``/api/v1`` that the committed document
 does not allow - a status, a media type, a field - fails the test that asked. The terminal says how many were compared.
+
+The document lets clients expect further members in later versions. Here it is closed: a member that it does not
+describe fails, also within the documents that an answer contains.
 """
 
 import json
@@ -39,7 +42,18 @@ class AnswersAsDocumented:
 
 @cache
 def _document():
-    return json.loads(DOCUMENT.read_text())
+    return closed(json.loads(DOCUMENT.read_text()))
+
+
+def closed(schema):
+    """Return a document in which every object that has described members allows no others."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(inner) for name, inner in schema.items()}
+    is_object = schema.get("type") == "object" and isinstance(schema.get("properties"), dict)
+    return {"additionalProperties": False, **found} if is_object else found
 
 
 @cache

@@ -50,6 +50,7 @@ class Incident(models.Model):
             models.Index(fields=["domain", "state", "id"], name="incidents_in_a_state"),
             models.Index(fields=["domain", "device", "id"], name="incidents_of_a_device"),
             models.Index(fields=["domain", "closed_at"], name="incidents_by_their_end"),
+            models.Index(fields=["domain", "opened_at"], name="incidents_by_their_start"),
         ]
 
     def __str__(self) -> str:

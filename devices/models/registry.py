@@ -90,6 +90,7 @@ class Device(models.Model):
         # With name and id, so that lists in that order are read from the index and not from all rows of the domain.
         indexes = [
             models.Index(fields=["domain", "state", "name", "id"], name="devices_in_a_state"),
+            models.Index(fields=["domain", "hardware_model", "name", "id"], name="devices_of_a_hardware_model"),
             models.Index(
                 fields=["domain", "name", "id"], condition=Q(quarantined_at__isnull=False), name="quarantined_devices"
             ),

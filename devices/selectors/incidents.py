@@ -48,16 +48,21 @@ def incidents_of(*, actor: Actor, device: Device) -> QuerySet[Incident]:
     return list_incidents(actor=actor).filter(device=device)
 
 
-def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
-    """Return the numbers of quarantined and of all devices of a device's hardware model.
+def quarantined_since(device: Device, since: datetime) -> int:
+    """Return how many devices of a device's hardware model incidents have quarantined.
 
     Args:
         device: of whose hardware model.
         since: incidents that were opened after this time count.
     """
+    recent = Incident.objects.filter(domain=device.domain_id, opened_at__gt=since, reaction__has_key="quarantined")
+    return recent.filter(device__hardware_model=device.hardware_model_id).count()
+
+
+def has_same_hardware(device: Device, least: int) -> bool:
+    """Return whether a device's hardware model has at least so many devices; no more than these are read."""
     same_model = Device.objects.filter(domain=device.domain_id, hardware_model=device.hardware_model_id)
-    recent = Incident.objects.filter(device__in=same_model, opened_at__gt=since, reaction__has_key="quarantined")
-    return recent.count(), same_model.count()
+    return same_model[:least].count() == least
 
 
 def get_incident(*, actor: Actor, public_id: str | UUID) -> Incident:

@@ -28,11 +28,17 @@ class SeriesFilter:
 
     metric: str = word_field("The name of one metric.", NAME.pattern, "Series.metric")
     since: str = setting_field(
-        "Values from this time on.", "unix milliseconds", (0, MOST_MS), "a day before `until`", "Series.start"
+        "Start of the period, in Unix milliseconds.",
+        "unix milliseconds",
+        (0, MOST_MS),
+        "a day before `until`",
+        "Series.start",
     )
-    until: str = setting_field("Values before this time.", "unix milliseconds", (0, MOST_MS), "now", "Series.start")
+    until: str = setting_field(
+        "End of the period (exclusive), in Unix milliseconds.", "unix milliseconds", (0, MOST_MS), "now", "Series.start"
+    )
     limit: str = setting_field(
-        "The maximum number of values to return; the newest ones beyond it are omitted.",
+        "Maximum number of values to return; the newest values beyond it are omitted.",
         "values",
         (1, MOST_VALUES),
         "1000",
@@ -44,7 +50,7 @@ class SeriesFilter:
 class BehaviourFilter:
     """The period of a device's behaviour to return."""
 
-    ticks: str = setting_field("The period to look back over.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
+    ticks: str = setting_field("Period to look back over, in ticks.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
 
 
 def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]]:

@@ -10,12 +10,14 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.contact_words import PRESENCES
+from devices.incident_documents import Explanation, Reaction
 from devices.models import Device as DeviceRow
 from devices.models import Incident
 from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, registry
 from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Output, Text, View, read_fields
+from fleet.api.documents import DescribedDocument
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors import device_list
@@ -118,6 +120,15 @@ class HardwareIn(Input):
     )
 
 
+class IdentityOut(Output):
+    """A verified hardware identity of a device."""
+
+    kind = serializers.CharField()
+    vendor = serializers.CharField()
+    serial = serializers.CharField()
+    verified_at = serializers.DateTimeField()
+
+
 class DeviceOut(Output):
     """A device."""
 
@@ -129,7 +140,7 @@ class DeviceOut(Output):
     quarantine_reason = serializers.CharField()
     site = serializers.CharField()
     owner = serializers.CharField()
-    tags = serializers.JSONField()
+    tags = serializers.ListField(child=serializers.CharField())
     gateway = serializers.CharField(source="parent.name", allow_null=True, default=None)
     audience = serializers.CharField()
     enrolled_at = serializers.DateTimeField(allow_null=True)
@@ -144,7 +155,7 @@ class DeviceOut(Output):
 
     @extend_schema_field({"type": ["string", "null"], "enum": [*PRESENCES, None]})
     def get_presence(self, device: DeviceRow) -> str | None:
-        """Return online, late, overdue or never: the time of the last contact compared with the polling interval.
+        """Time of the last contact, compared with the polling interval: online, late, overdue or never.
 
         Null for a retired device.
         """
@@ -152,13 +163,13 @@ class DeviceOut(Output):
 
     @extend_schema_field({"type": ["string", "null"], "format": "date-time"})
     def get_last_seen(self, device: DeviceRow) -> str | None:
-        """Return the time of the last contact, or null if there was none."""
+        """Time of the last contact; null if there was none."""
         seen = self.context["seen"].get(device.pk)
         return seen.isoformat() if seen else None
 
     @extend_schema_field(VERSIONS)
     def get_versions(self, device: DeviceRow) -> dict[str, dict[str, str | None]]:
-        """Return the current and the target version of each component."""
+        """Current and target version of each component."""
         twin = getattr(device, "twin", None)
         current = twin.reported.get("components", {}) if twin else {}
         target = twin.desired.get("components", {}) if twin else {}
@@ -167,9 +178,9 @@ class DeviceOut(Output):
             for name in sorted({*current, *target})
         }
 
-    # untyped: the API document repeats the type hint
-    def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
-        """Return the hardware identities that the device has proved."""
+    @extend_schema_field(IdentityOut(many=True))
+    def get_identities(self, device: DeviceRow) -> list[dict[str, str]]:
+        """Hardware identities that the device has proved."""
         return [
             {
                 "kind": identity.kind,
@@ -181,11 +192,11 @@ class DeviceOut(Output):
         ]
 
     def get_protection(self, device: DeviceRow) -> str:
-        """Return the protection grade: full, manifest, vendor or unproven; empty if the device has never polled."""
+        """Protection grade: full, manifest, vendor or unproven; empty if the device has never polled."""
         return self._protection(device).grade
 
     def get_protection_basis(self, device: DeviceRow) -> list[str]:
-        """Return the evidence for the protection grade, and what a better grade requires."""
+        """Evidence for the protection grade, and what a better grade requires."""
         return list(self._protection(device).basis)
 
     def _protection(self, device: DeviceRow) -> Protection:
@@ -194,12 +205,12 @@ class DeviceOut(Output):
         return protection
 
     def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
-        """Return what the device reports as installed."""
+        """Components and settings that the device reports as installed."""
         twin = getattr(device, "twin", None)
         return dict(twin.reported) if twin else {}
 
     def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
-        """Return the desired state of the device."""
+        """Desired state of the device."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}
 
@@ -213,8 +224,8 @@ class IncidentOut(Output):
     layer = serializers.CharField(source="layer_now")
     severity = serializers.CharField()
     score = serializers.FloatField()
-    explanation = serializers.JSONField()
-    reaction = serializers.JSONField()
+    explanation = DescribedDocument(Explanation, help_text="Evidence for the incident.")
+    reaction = DescribedDocument(Reaction, help_text="Automatic actions, or the reason why there are none.")
     verdict = serializers.CharField()
     opened_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)

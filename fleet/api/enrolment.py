@@ -106,7 +106,7 @@ class VendorOut(Output):
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
     def get_hardware(self, row: VendorAnchor) -> str:
-        """Return the name of the hardware model, or an empty string."""
+        """Name of the hardware model; empty if each certificate names it."""
         return row.hardware_model.name if row.hardware_model else ""
 
 

@@ -137,7 +137,7 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
         whole: dict[str, object] = {"type": "integer", "minimum": asked.least, "maximum": asked.most}
         if asked.usual.isdecimal():
             whole["default"] = int(asked.usual)
-        says = f"{says} In {asked.unit}." + (f" Default: {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
+        says += f" Default: {asked.usual}." if asked.usual and "default" not in whole else ""
         return OpenApiParameter(name, whole, description=says)
     text: dict[str, object] = (
         {"type": "string"} if asked.choices else {"type": "string", "minLength": 1, "maxLength": asked.most}

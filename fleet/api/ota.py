@@ -1,6 +1,6 @@
 """Trust keys, bundles and releases."""
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import parsers, serializers, status
@@ -9,8 +9,10 @@ from rest_framework.response import Response
 
 from fleet.api.auth import api_actor
 from fleet.api.base import Input, Name, Output, ReasonIn, Text, View, read_fields
+from fleet.api.documents import DescribedDocument, schema_of
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
+from ota.facts import Arena, BundleFacts
 from ota.models import Bundle as BundleRow
 from ota.models import Release as ReleaseRow
 from ota.models import TrustKey
@@ -68,6 +70,14 @@ class BundleIn(Input):
     )
 
 
+class ReportLine(TypedDict):
+    """One check of a verification: its name, the tool that made it, and the outcome."""
+
+    check: str
+    tool: str
+    outcome: str
+
+
 class BundleOut(Output):
     """A bundle."""
 
@@ -79,12 +89,12 @@ class BundleOut(Output):
     format = serializers.CharField()
     component = serializers.CharField()
     security_counter = serializers.IntegerField()
-    facts = serializers.JSONField()
-    report = serializers.JSONField()
+    facts = DescribedDocument(BundleFacts, help_text="Facts from the inspection of the files, by the bundle's format.")
+    report = DescribedDocument(list[ReportLine], help_text="Checks of the verification, in order.")
     release = serializers.SerializerMethodField()
 
     def get_release(self, bundle: BundleRow) -> str | None:
-        """Return the id of the bundle's release, if there is one."""
+        """Id of the bundle's release; null if there is none."""
         release = getattr(bundle, "release", None)
         return str(release.public_id) if release else None
 
@@ -103,15 +113,15 @@ class ReleaseOut(Output):
     published_at = serializers.DateTimeField(allow_null=True)
 
     def get_statement(self, release: ReleaseRow) -> str | None:
-        """Return the id of the signing request for the release."""
+        """Id of the signing request for the release."""
         return str(release.statement.public_id) if release.statement else None
 
     def get_withdrawal(self, release: ReleaseRow) -> str | None:
-        """Return the id of the signing request for the withdrawal."""
+        """Id of the signing request for the withdrawal."""
         return str(release.withdrawal.public_id) if release.withdrawal else None
 
     def get_signed_by(self, release: ReleaseRow) -> list[str]:
-        """Return the officers who have signed."""
+        """Officers who have signed."""
         return (
             sorted(signature.officer for signature in release.statement.signatures.all()) if release.statement else []
         )
@@ -176,6 +186,26 @@ class BundleView(View):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class FitReason(TypedDict):
+    """A reason against a model on a hardware model; ``need`` and ``have`` are bytes, a version, or a name."""
+
+    code: str
+    need: NotRequired[int | str]
+    have: NotRequired[int | str]
+    source: NotRequired[str]
+    subject: NotRequired[str]
+    text: str
+
+
+class FitVerdict(TypedDict):
+    """Compatibility of a model with one hardware model, and the memory that its tensors need there."""
+
+    name: str
+    fits: bool
+    reasons: list[FitReason]
+    arena: Arena | None
+
+
 class FitOut(Output):
     """Compatibility of a model bundle with its target hardware models."""
 
@@ -184,10 +214,11 @@ class FitOut(Output):
     version = serializers.CharField()
     hardware = serializers.SerializerMethodField()
 
+    @extend_schema_field(schema_of(list[FitVerdict]))
     def get_hardware(
         self, bundle: BundleRow
-    ) -> list[dict[str, Any]]:  # untyped: the API document repeats the type hint
-        """Return for each hardware model whether the model is compatible, and why not, by the current data of both."""
+    ) -> list[dict[str, Any]]:  # untyped: the members of a reason depend on its code
+        """Compatibility of the model with each target hardware model, and the reasons against it, by current data."""
         known = self.context.get("released")
         models = [
             (model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()

@@ -84,7 +84,7 @@ class ProfileIn(Input):
         child=Name(max_length=20),
         max_length=20,
         required=False,
-        help_text="Accepted key types, such as `ec-p256`.",
+        help_text="Accepted key types, such as `p256`.",
     )
     authority = Name(
         max_length=64, required=False, allow_blank=True, help_text="Key id of the issuing CA; empty for the active one."

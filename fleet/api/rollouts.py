@@ -1,15 +1,16 @@
 """Rollouts and assignments."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.auth import api_actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read_fields
+from fleet.api.documents import DescribedDocument
 from fleet.api.lists import list_answer, list_schema
 from ota.models import Assignment as AssignmentRow
 from ota.models import Rollout as RolloutRow
@@ -77,6 +78,54 @@ class WaveOut(Output):
     groups = serializers.DictField(child=serializers.IntegerField())
 
 
+class StepOut(Output):
+    """The current step of the server in a rollout."""
+
+    name = serializers.CharField()
+    done = serializers.IntegerField(help_text="Number of devices for which the step is done.")
+    devices = serializers.IntegerField(help_text="Number of devices of the step.")
+    text = serializers.CharField()
+
+
+class CauseOut(Output):
+    """A cause of failures, and the number of devices that reported it."""
+
+    cause = serializers.CharField()
+    devices = serializers.IntegerField()
+
+
+class PatchUseOut(Output):
+    """Results of one patch format in a rollout."""
+
+    format = serializers.CharField()
+    tried = serializers.IntegerField(help_text="Number of devices that received a patch in this format.")
+    failed = serializers.IntegerField(help_text="Number of these devices that fetched the full image in the end.")
+    off = serializers.BooleanField(help_text="Whether the rollout no longer offers this format.")
+
+
+class ProgressOut(Output):
+    """Progress of a rollout."""
+
+    devices = serializers.IntegerField()
+    step = StepOut(allow_null=True)
+    groups = serializers.DictField(child=serializers.IntegerField(), help_text="Map of group to number of devices.")
+    budget = serializers.IntegerField(help_text="Number of failures that the error budget allows.")
+    failures = CauseOut(many=True)
+    waves = WaveOut(many=True)
+    patches = PatchUseOut(many=True)
+
+
+class ExcludedDevices(TypedDict):
+    """Devices that one reason excludes: its code, their number, and the first of their names.
+
+    Rollouts that an older server planned have only some of these.
+    """
+
+    code: NotRequired[str]
+    count: NotRequired[int]
+    devices: NotRequired[list[str]]
+
+
 class RolloutOut(Output):
     """A rollout and its progress."""
 
@@ -88,12 +137,15 @@ class RolloutOut(Output):
     state = serializers.CharField()
     hold_reason = serializers.CharField()
     target = serializers.CharField(help_text="Query that selected the devices; empty for all compatible devices.")
-    excluded = serializers.JSONField()
+    excluded = DescribedDocument(
+        dict[str, ExcludedDevices], help_text="Map of reason to the devices that it excludes from the rollout."
+    )
     progress = serializers.SerializerMethodField()
 
-    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
-        """Return waves, device counts by group, and failures by cause."""
-        progress = self.context["progress"][rollout.pk]
+    @extend_schema_field(ProgressOut)
+    def get_progress(self, rollout: RolloutRow) -> dict[str, object]:
+        """Waves, numbers of devices by group, and failures by cause."""
+        found = self.context["progress"][rollout.pk]
         return {
             "devices": progress.devices,
             "step": progress.step.facts if progress.step else None,
@@ -135,7 +187,7 @@ class AssignmentOut(Output):
     updated_at = serializers.DateTimeField()
 
     def get_messages(self, assignment: AssignmentRow) -> list[str]:
-        """Return the newest messages from the device."""
+        """Newest messages from the device."""
         return list(self.context["messages"].get(assignment.pk, []))
 
 

@@ -34,17 +34,17 @@ class StatementOut(Output):
     published_at = serializers.DateTimeField(allow_null=True)
 
     def get_signed_by(self, statement: Requested) -> list[str]:
-        """Return the officers who have signed."""
+        """Officers who have signed."""
         return sorted(signature.officer for signature in statement.signatures.all())
 
     def get_missing(self, statement: Requested) -> int:
-        """Return how many signatures are missing before publication; 0 after publication."""
+        """Number of signatures still missing before publication; 0 after publication."""
         signed = {signature.officer for signature in statement.signatures.all()}
         waits = statement.state == Requested.State.PREPARED
         return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
 
     def get_may_sign(self, statement: Requested) -> list[str]:
-        """Return the officers who can still sign; empty after publication."""
+        """Officers who can still sign; empty after publication."""
         signed = {signature.keyid for signature in statement.signatures.all()}
         names = self._officers(statement).names if statement.state == Requested.State.PREPARED else {}
         return sorted(name for keyid, name in names.items() if keyid not in signed)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from devices.models import Device
-from devices.selectors.incidents import quarantined_since
+from devices.selectors.incidents import has_same_hardware, quarantined_since
 from pki.kernel import clock
 
 WINDOW = timedelta(hours=1)
@@ -13,5 +13,6 @@ PERCENT = 1
 
 def may_quarantine(device: Device) -> bool:
     """Return whether one more device of this hardware model may be quarantined automatically now."""
-    recent, same_model = quarantined_since(device, clock.now() - WINDOW)
-    return recent < max(1, same_model * PERCENT // 100)
+    recent = quarantined_since(device, clock.now() - WINDOW)
+    # One more is within the share of so many devices; counting the rest of a large fleet decides nothing.
+    return recent == 0 or has_same_hardware(device, -(-(recent + 1) * 100 // PERCENT))

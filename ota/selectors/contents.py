@@ -22,7 +22,7 @@ class ContentsFilter:
         most=LONGEST_WORDS,
     )
     page: str = setting_field(
-        "The page number; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials"
+        "Page number; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials"
     )
 
 

@@ -34,7 +34,7 @@ _SHOWN = (
 class FleetFilter(selectors.DeviceFilter):
     """The filter of the device list; every given field must match."""
 
-    updating: str = yes_no("Whether it has an update that has not ended.", "Assignment")
+    updating: str = yes_no("Whether an update is in progress.", "Assignment")
 
 
 def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:

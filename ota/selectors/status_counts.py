@@ -1,7 +1,7 @@
 """Numbers of devices by status in rollouts, from stored counts, for rollouts of any size."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from django.db.models import Sum
 
@@ -28,7 +28,7 @@ def count_by_rollout(rollouts: Iterable[Rollout]) -> dict[int, Counter[str]]:
     return counted
 
 
-def count_causes(rollouts: Iterable[Rollout], most: int) -> dict[int, list[tuple[str, int]]]:
+def count_causes(rollouts: Collection[Rollout], most: int) -> dict[int, list[tuple[str, int]]]:
     """Return the failure causes in each rollout (internal id) with their numbers of devices, most frequent first.
 
     Args:
@@ -36,9 +36,12 @@ def count_causes(rollouts: Iterable[Rollout], most: int) -> dict[int, list[tuple
         most: causes of one rollout.
     """
     rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in rollouts], status=Assignment.Status.ERROR)
-    told = rows.values_list("rollout_id", "reason").annotate(there=Sum("devices")).filter(there__gt=0)
+    told = rows.values("rollout_id", "reason").annotate(there=Sum("devices")).filter(there__gt=0)
+    # The database cuts the list of one rollout: devices choose the texts, so there may be many.
+    one_only = len({rollout.pk for rollout in found}) == 1
     causes: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-    for key, reason, devices in told.order_by("-there", "reason").iterator():
+    ordered = told.order_by("-there", "reason").values_list("rollout_id", "reason", "there")
+    for key, reason, devices in ordered[:most] if one_only else ordered.iterator():
         if len(causes[key]) < most:
             causes[key].append((reason, devices))
     return causes

@@ -11,7 +11,7 @@ from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle
 from ota.selectors import parts
 from ota.selectors.signed import bundle_refusal
-from ota.services import proofs
+from ota.services import proofs, status_counts
 from ota.trust import protection
 from pki.kernel import clock, intake
 from pki.kernel.actor import Actor
@@ -182,8 +182,10 @@ def _move(assignment: Assignment, status: str) -> None:
 
 
 def _end(assignment: Assignment, status: str, reason: str) -> None:
+    short = intake.kept_text(reason, 500)
+    failed = status == Status.ERROR
     assignment.status = status
-    assignment.reason = intake.kept_text(reason, 500)
+    assignment.reason = status_counts.counted_cause(assignment=assignment, cause=short) if failed else short
     assignment.updated_at = assignment.closed_at = clock.now()
     assignment.save(update_fields=["status", "reason", "updated_at", "closed_at"])
     changes.note_changes(assignment.device.key)

@@ -5,7 +5,7 @@ import logging
 from django.db import connection, transaction
 from django.db.models import Count, Sum
 
-from ota.models import Rollout, StatusCount, Wave
+from ota.models import Assignment, Rollout, StatusCount, Wave
 from ota.selectors.status_counts import count_by_wave
 from ota.services import patch_counts
 from pki.models import TrustDomain
@@ -13,6 +13,10 @@ from pki.models import TrustDomain
 #: the wave that this process has counted last, by domain (internal ids)
 _recounted: dict[int, int] = {}
 _logger = logging.getLogger(__name__)
+#: different causes of failures that are counted for one wave; devices choose the texts, and each has a row
+MOST_COUNTED = 200
+#: cause of the failures beyond them
+OTHER_CAUSES = "other causes"
 #: Adds to the counts of one wave what they lack. One statement, so that rows and counts are those of one moment.
 _CORRECT = """
     INSERT INTO ota_statuscount (rollout_id, wave_id, status, reason, part, devices)
@@ -28,6 +32,22 @@ _CORRECT = """
     ON CONFLICT (rollout_id, wave_id, status, reason, part)
     DO UPDATE SET devices = ota_statuscount.devices + excluded.devices
 """
+
+
+def counted_cause(*, assignment: Assignment, cause: str) -> str:
+    """Return the cause under which a failure is counted: its own, or ``OTHER_CAUSES`` if its wave has too many.
+
+    The full text is in the events of the assignment. Reports at once may exceed the limit by their number.
+
+    Args:
+        assignment: that fails.
+        cause: as the device gave it.
+    """
+    rows = StatusCount.objects.filter(rollout=assignment.rollout_id, wave=assignment.wave_id, status="error")
+    if assignment.wave_id is None or rows.filter(reason=cause).exists():
+        return cause
+    known = rows.order_by().values("reason").distinct()[:MOST_COUNTED].count()
+    return cause if known < MOST_COUNTED else OTHER_CAUSES
 
 
 def recount_next(*, domain: TrustDomain) -> None:

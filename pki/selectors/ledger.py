@@ -17,10 +17,8 @@ from pki.selectors.finding import rows_of_domain
 class LedgerFilter:
     """Which entries of the ledger are asked for."""
 
-    action: str = text_field(
-        "What was done, such as `rollout.start`, or the part before the dot for all of it.", "action"
-    )
-    object: str = text_field("The public id of what it was done to.", "object_key")
+    action: str = text_field("Action, such as `rollout.start`, or its prefix `rollout`.", "action")
+    object: str = text_field("Public id of the affected object.", "object_key")
 
 
 def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> QuerySet[LedgerEntry]:

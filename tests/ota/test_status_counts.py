@@ -188,6 +188,34 @@ def test_what_devices_give_as_causes_is_counted_by_cause_the_most_frequent_first
 
 
 @pytest.mark.django_db
+def test_beyond_a_number_of_different_causes_a_wave_counts_the_others_together(fleet, monkeypatch):
+    monkeypatch.setattr(status_counts, "MOST_COUNTED", 1)
+    wave = Wave.objects.get(index=1)
+    Assignment.objects.filter(wave=wave).update(status="running")
+    ended = []
+    for number, one in enumerate(Assignment.objects.filter(wave=wave).select_related("device").order_by("id")[:4]):
+        who = actors.device_actor(fleet.domain.slug, str(one.device.public_id))
+        said = Feedback("error", ["so"], ("no space", "own 1", "own 2", "no space")[number])
+        ended.append(assignments.store_feedback(actor=who, device=one.device, action_id=one.action_id, said=said))
+    assert [one.reason for one in ended] == ["no space", "other causes", "other causes", "no space"]
+    assert [one.events.last().text for one in ended] == ["no space", "own 1", "own 2", "no space"]
+    assert rows.rollout_progress(wave.rollout).causes == [("no space", 2), ("other causes", 2)]
+    assert kept() == counted()
+    assert not status_counts.recount_wave(wave=wave)
+
+
+@pytest.mark.django_db
+def test_the_causes_of_one_rollout_are_cut_by_the_database(fleet, django_assert_num_queries):
+    for number, one in enumerate(Assignment.objects.order_by("id")):
+        Assignment.objects.filter(pk=one.pk).update(status="error", reason=f"own {number:02}")
+    rollout = Rollout.objects.get()
+    with django_assert_num_queries(1) as seen:
+        found = count_causes([rollout], 3)
+    assert found == {rollout.pk: [("own 00", 1), ("own 01", 1), ("own 02", 1)]}
+    assert seen.captured_queries[0]["sql"].endswith("LIMIT 3")
+
+
+@pytest.mark.django_db
 def test_parts_are_added_up_in_pieces_and_the_sums_stay(fleet, monkeypatch):
     monkeypatch.setattr(count_parts, "PARTS", 3)
     for one in Assignment.objects.filter(closed_at=None):
