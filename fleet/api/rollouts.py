@@ -145,7 +145,7 @@ class RolloutOut(Output):
     @extend_schema_field(ProgressOut)
     def get_progress(self, rollout: RolloutRow) -> dict[str, object]:
         """Waves, numbers of devices by group, and failures by cause."""
-        found = self.context["progress"][rollout.pk]
+        progress = self.context["progress"][rollout.pk]
         return {
             "devices": progress.devices,
             "step": progress.step.facts if progress.step else None,

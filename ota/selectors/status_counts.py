@@ -38,7 +38,7 @@ def count_causes(rollouts: Collection[Rollout], most: int) -> dict[int, list[tup
     rows = StatusCount.objects.filter(rollout__in=[rollout.pk for rollout in rollouts], status=Assignment.Status.ERROR)
     told = rows.values("rollout_id", "reason").annotate(there=Sum("devices")).filter(there__gt=0)
     # The database cuts the list of one rollout: devices choose the texts, so there may be many.
-    one_only = len({rollout.pk for rollout in found}) == 1
+    one_only = len({rollout.pk for rollout in rollouts}) == 1
     causes: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     ordered = told.order_by("-there", "reason").values_list("rollout_id", "reason", "there")
     for key, reason, devices in ordered[:most] if one_only else ordered.iterator():
