@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, permitted_rows, require_action, require_on
+from pki.models import TrustDomain
 from pki.profiles import DEVICE
 from pki.selectors import get_domain as domain_of
 from pki.selectors.finding import one_by_id
@@ -33,13 +35,10 @@ def create(
         days: its validity.
         profile: of the certificate that the device gets.
     """
-    require_action(actor, Action.CREATE_ENROLMENT_TOKEN)
-    if not 0 < days <= MAX_DAYS:
-        msg = f"A token's lifetime must be 1 to {MAX_DAYS} days."
-        raise InvalidError(msg)
-    check_name(device_name, empty=True)
-    profiles.profile_of(actor.domain, profile)
-    return _make(actor, hardware_model, device_name, days, profile=profile)
+    [made] = create_tokens(
+        actor=actor, hardware_model=hardware_model, device_names=[device_name], days=days, profile=profile
+    )
+    return made
 
 
 def create_tokens(
@@ -55,11 +54,15 @@ def create_tokens(
         profile: of the certificates that the devices get.
     """
     require_action(actor, Action.CREATE_ENROLMENT_TOKEN)
+    if not 0 < days <= MAX_DAYS:
+        msg = f"A token's lifetime must be 1 to {MAX_DAYS} days."
+        raise InvalidError(msg)
+    for name in device_names:
+        check_name(name, empty=True)
+    profiles.profile_of(actor.domain, profile)
+    terms = _Terms(domain_of(actor.domain), hardware_model, days, profile)
     with transaction.atomic():
-        return [
-            create(actor=actor, hardware_model=hardware_model, device_name=name, days=days, profile=profile)
-            for name in device_names
-        ]
+        return [_make(actor, terms, name) for name in device_names]
 
 
 def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[EnrolmentToken, str]:
@@ -74,32 +77,37 @@ def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[Enrol
     if device.state == Device.State.RETIRED:
         msg = "A retired device cannot get a replacement board. Enrol the board under another name."
         raise ConflictError(msg)
-    return _make(actor, device.hardware_model, device.name, days, replaces=True)
-
-
-def _make(
-    actor: Actor,
-    hardware_model: HardwareModel,
-    device_name: str,
-    days: int,
-    *,
-    profile: str = DEVICE.name,
-    replaces: bool = False,
-) -> tuple[EnrolmentToken, str]:
-    secret = PREFIX + secrets.token_urlsafe(32)
+    terms = _Terms(domain_of(actor.domain), device.hardware_model, days, replaces=True)
     with transaction.atomic():
-        token = EnrolmentToken.objects.create(
-            domain=domain_of(actor.domain),
-            secret_hash=secret_hash(secret),
-            hardware_model=hardware_model,
-            device_name=device_name,
-            profile=profile,
-            replaces=replaces,
-            expires_at=clock.now() + timedelta(days=days),
-            created_by=f"{actor.kind}:{actor.key}",
-        )
-        detail = {"hardware": hardware_model.name, "profile": profile, "replaces": replaces}
-        ledger.record(actor=actor, action="token.created", thing=("token", token.public_id), detail=detail)
+        return _make(actor, terms, device.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What tokens that are made together have in common."""
+
+    domain: TrustDomain
+    hardware_model: HardwareModel
+    days: int
+    profile: str = DEVICE.name
+    replaces: bool = False
+
+
+def _make(actor: Actor, terms: _Terms, device_name: str) -> tuple[EnrolmentToken, str]:
+    secret = PREFIX + secrets.token_urlsafe(32)
+    token = EnrolmentToken.objects.create(
+        domain=terms.domain,
+        secret_hash=secret_hash(secret),
+        hardware_model=terms.hardware_model,
+        device_name=device_name,
+        profile=terms.profile,
+        replaces=terms.replaces,
+        expires_at=clock.now() + timedelta(days=terms.days),
+        created_by=f"{actor.kind}:{actor.key}",
+    )
+    detail = {"hardware": terms.hardware_model.name, "profile": terms.profile, "replaces": terms.replaces}
+    thing = ("token", token.public_id)
+    ledger.record(actor=actor, action="token.created", thing=thing, detail=detail, domain=terms.domain)
     return token, secret
 
 
