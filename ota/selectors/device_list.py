@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery, Sum, Value
 
 from devices import selectors
 from devices.models import Device
@@ -10,6 +10,7 @@ from ota.models import Assignment, StatusCount
 from pki.kernel.actor import Actor
 from pki.kernel.filters import yes_no
 from pki.kernel.permissions import Action, permitted_rows
+from pki.models import TrustDomain
 
 #: statuses of updates that have begun and not ended
 BEGUN = (
@@ -46,10 +47,13 @@ def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:
 
 def count_updates(*, actor: Actor) -> int:
     """Return how many updates have begun and not ended, from the kept counts; those of no rollout are counted."""
-    counts = permitted_rows(actor, Action.READ, StatusCount.objects.all(), "rollout__domain")
-    kept = counts.filter(status__in=BEGUN).aggregate(there=Sum("devices"))["there"] or 0
-    rows = permitted_rows(actor, Action.READ, Assignment.objects.all())
-    return int(kept) + rows.filter(rollout__isnull=True, status__in=BEGUN).count()
+    kept = permitted_rows(actor, Action.READ, StatusCount.objects.all(), "rollout__domain").filter(status__in=BEGUN)
+    alone = permitted_rows(actor, Action.READ, Assignment.objects.all()).filter(rollout__isnull=True, status__in=BEGUN)
+    # One number each, in one query.
+    sums = kept.order_by().annotate(one=Value(1)).values("one").annotate(there=Sum("devices")).values("there")
+    count = alone.order_by().annotate(one=Value(1)).values("one").annotate(there=Count("pk")).values("there")
+    rows = TrustDomain.objects.filter(slug=actor.domain).values_list(Subquery(sums), Subquery(count))
+    return sum(int(number or 0) for row in rows for number in row)
 
 
 def list_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
