@@ -82,7 +82,7 @@ def test_an_expired_timestamp(thief, victim, refused):
 def test_newer_metadata_are_hidden(thief, victim, refused, tmp_path):
     thief.newest = {"timestamp": 9, "snapshot": 9}  # an honest director knows of them
     assert plain(thief, tmp_path / "plain") is not None
-    refused("withheld from this device")
+    refused("newer update metadata is withheld")
     [(state, reason)] = victim.looks()
     assert state == "refused"
     assert "withheld" in reason

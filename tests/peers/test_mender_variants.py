@@ -151,7 +151,7 @@ POLICIES = {
     ),
     "1001 provides": (
         f"{MODULE} {' '.join(f'-p key{number}:v' for number in range(1001))}",
-        "things, and at most 1000 are accepted",
+        "provides or depends entries; the limit is 1000",
     ),
     "version 2": (f"{ROOTFS} -v 2", "Only Mender artifacts of version 3"),
 }

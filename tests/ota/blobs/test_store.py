@@ -119,11 +119,11 @@ class TestBucket:
         with pytest.raises(BlobStoreError):
             in_bucket.put(io.BytesIO(os.urandom(3 << 20)), 3 << 20)
         left = in_bucket._client.list_multipart_uploads(Bucket=s3.BUCKET).get("Uploads", [])
-        assert [one for one in left if one["Key"].startswith(in_bucket._place.prefix)] == []
+        assert [one for one in left if one["Key"].startswith(in_bucket._location.prefix)] == []
         assert list(in_bucket.listed()) == []
 
     def test_a_rival_that_was_first_is_no_error(self, in_bucket, tmp_path, monkeypatch):
-        rival = S3Blobs(tmp_path / "rival", in_bucket._place)
+        rival = S3Blobs(tmp_path / "rival", in_bucket._location)
         with in_bucket.staging() as folder:
             staged = in_bucket.stage(io.BytesIO(DATA), folder, len(DATA))
             asked = in_bucket.size
@@ -171,8 +171,8 @@ class TestBucket:
     def test_a_wrong_secret_and_a_silent_service_are_told_apart(self, in_bucket, tmp_path, monkeypatch):
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(BlobStoreError, match="rejected"):
-            S3Blobs(tmp_path, in_bucket._place).put(io.BytesIO(DATA), len(DATA))
-        nobody = dataclasses.replace(in_bucket._place, endpoint=f"http://127.0.0.1:{lease_port()}")
+            S3Blobs(tmp_path, in_bucket._location).put(io.BytesIO(DATA), len(DATA))
+        nobody = dataclasses.replace(in_bucket._location, endpoint=f"http://127.0.0.1:{lease_port()}")
         with pytest.raises(BlobStoreError, match="does not answer"):
             S3Blobs(tmp_path, nobody).size(DIGEST)
 

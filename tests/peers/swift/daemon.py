@@ -1,10 +1,16 @@
 """One server of OpenStack Swift in the foreground: ``daemon.py CONF NAME SWIFT_CONF``, in Swift's own environment.
 
-Swift looks for ``/etc/swift/swift.conf``; here it lies in the test's folder.
+Swift looks for ``/etc/swift/swift.conf``; here it lies in the test's folder. The server ends with the tests that started
+it, even if these were killed.
 """
 
+import ctypes
 import importlib
+import signal
 import sys
+
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 conf, name, swift_conf = sys.argv[1:4]
 for module in ("", ".base", ".config"):
