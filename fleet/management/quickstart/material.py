@@ -162,7 +162,7 @@ def truncate_image(bundle: BundleFiles, folder: Path) -> BundleFiles:
     return BundleFiles(json.dumps(facts).encode(), {name: short})
 
 
-def misfit_bundle(bundle: BundleFiles) -> BundleFiles:
+def incompatible_bundle(bundle: BundleFiles) -> BundleFiles:
     """Return the model's bundle with target hardware that has too little memory."""
     facts = {**bundle.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
     return BundleFiles(json.dumps(facts).encode(), bundle.files)

@@ -10,7 +10,7 @@ from fleet.management.quickstart.material import (
     VENDOR,
     BundleFiles,
     build_firmware,
-    misfit_bundle,
+    incompatible_bundle,
     public_key,
     sign_model,
     truncate_image,
@@ -51,7 +51,11 @@ def make_bundles(ground: QuickstartSetUp, archives: dict[str, Path], voice: Voic
             "new": build_firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
             "model": sign_model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
         }
-    return {**bundles, "cut": truncate_image(bundles["old"], folder), "misfit": misfit_bundle(bundles["model"])}
+    return {
+        **bundles,
+        "cut": truncate_image(bundles["old"], folder),
+        "incompatible": incompatible_bundle(bundles["model"]),
+    }
 
 
 def show_refusals(rest: Rest, bundles: dict[str, BundleFiles], voice: Voice) -> list[str]:
@@ -61,7 +65,7 @@ def show_refusals(rest: Rest, bundles: dict[str, BundleFiles], voice: Voice) -> 
         reasons.append(_refused(rest, bundles["cut"], release=False))
     voice.note(reasons[-1])
     with voice.step("the server rejects a model that is incompatible with its hardware, before officers sign"):
-        reasons.append(_refused(rest, bundles["misfit"], release=True))
+        reasons.append(_refused(rest, bundles["incompatible"], release=True))
     voice.note(reasons[-1])
     return reasons
 
