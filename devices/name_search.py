@@ -4,8 +4,6 @@ from django.db import connection
 from django.db.models import BooleanField, F, Func, IntegerField, Q, Value
 from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
 
-from pki.selectors.keyset import Mostly
-
 #: so many devices are named in the condition; SQLite may try every id with every name, which bounds them
 MOST = 200
 #: of so many the index still gives all in a few milliseconds; more hold the part so often that a look at names in the
@@ -29,6 +27,13 @@ class _InIndex(Func):
 
     template = "(SELECT rowid FROM devices_device_names WHERE devices_device_names MATCH %(expressions)s)"
     output_field = IntegerField()
+
+
+class _Mostly(Func):
+    """A comparison that SQLite is to take as true nearly always: where to begin, no reason to bring rows into order."""
+
+    template = "likelihood(%(expressions)s, 0.999)"
+    output_field = BooleanField()
 
 
 def name_holds(part: str) -> Q:
@@ -75,4 +80,4 @@ def _narrowed(phrase: str) -> Q:
             return Q(pk__in=_InIndex(Value(phrase)))
         cursor.execute(f"SELECT rowid {_FOUND} ORDER BY rowid DESC LIMIT 1", [phrase])
         [last] = cursor.fetchone()
-    return Q(Mostly(GreaterThanOrEqual(F("pk"), first))) & Q(Mostly(LessThanOrEqual(F("pk"), last)))
+    return Q(_Mostly(GreaterThanOrEqual(F("pk"), first))) & Q(_Mostly(LessThanOrEqual(F("pk"), last)))

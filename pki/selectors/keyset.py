@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, F, Func, Model, Q, QuerySet
-from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import Model, Q, QuerySet
 
 from pki.kernel.errors import InvalidError
 
@@ -18,20 +15,6 @@ BY_NAME: tuple[str, ...] = ("name", "id")
 BY_END: tuple[str, ...] = ("not_after", "id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class Mostly(Func):
-    """A comparison that SQLite is to take as true nearly always: where to begin in an index, no reason to choose it."""
-
-    template = "%(expressions)s"
-    output_field = BooleanField()
-
-    def as_sqlite(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: object
-    ) -> tuple[str, tuple[str | int, ...]]:
-        """Return the comparison with its likelihood."""
-        sql, params = self.as_sql(compiler, connection, template="likelihood(%(expressions)s, 0.999)")
-        return sql, tuple(params)
 
 
 def rows_beyond(rows: QuerySet[Row], fields: Sequence[str], mark: Sequence[object], *, falling: bool) -> QuerySet[Row]:
@@ -80,14 +63,10 @@ def read_time(number: int) -> datetime:
 def _beyond(fields: Sequence[str], mark: Sequence[object], sign: str) -> Q:
     """Return the condition of lying beyond a row in an order over several fields.
 
-    The first field's bound stands beside the alternatives: a database that reads an index in that order begins there,
-    where SQLite, and PostgreSQL too, would go through all rows before it.
+    Both databases begin in the index at the bound of the first field, which the alternatives share.
     """
     condition = Q()
     for index, name in enumerate(fields):
         same = dict(zip(fields[:index], mark[:index], strict=True))
         condition |= Q(**same, **{f"{name}__{sign}": mark[index]})
-    if len(fields) == 1:
-        return condition
-    compared = GreaterThanOrEqual if sign == "gt" else LessThanOrEqual
-    return Q(Mostly(compared(F(fields[0]), mark[0]))) & condition
+    return condition
