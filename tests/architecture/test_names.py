@@ -74,6 +74,7 @@ def test_injected_names_are_found():
     trees = {Path(f"pki/m{number}.py"): ast.parse("def look(): ...\nclass Thing: ...\n") for number in range(2)}
     assert set(repeated_functions(trees)) == {"look"}
     assert len(with_one_word(trees)) == 2
+    assert len(with_one_word({**modules(), **trees})) == len(with_one_word(modules())) + 2
     assert set(repeated_classes(trees)) == {"Thing"}
 
 

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import tokenize
 import tomllib
 from functools import cache
@@ -135,3 +137,10 @@ def test_code_is_no_word(path, text):
 def test_every_kind_of_file_is_read():
     assert {"", ".toml", ".js", ".md", ".py", ".html"} == {path.suffix for path in sources()}
     assert not [path for path in sources() if path.suffix == ".js" and "vendor" in path.parts]
+
+
+@pytest.mark.parametrize(("letters", "code"), [("ie", 65), ("ei", 0)])
+def test_an_injected_misspelling_is_found(tmp_path, letters, code):
+    (tmp_path / "page.md").write_text(f"The device rec{letters}ves it.")
+    command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == code
